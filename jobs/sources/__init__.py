@@ -1,0 +1,1 @@
+"""One file a shop or data set: its files become raw tables."""

@@ -1,0 +1,294 @@
+"""Where a shop's tables lie, and how a partition becomes visible: whole, or not at all.
+
+A partition is an immutable folder of Parquet named by its attempt. A small JSON file, its mark,
+points to it; publishing is one atomic replace of that file. So two attempts at once, a step run
+twice or one killed at any instruction leave the old partition or the new one, never a mixture.
+
+    $ENDCAP_HOME/SHOP/warehouse/ZONE/TABLE/
+        attempts/ATTEMPT/_day=2017-01-01/part-*.parquet
+        proposed/2017-01-01.json        written whole
+        published/2017-01-01.json       may be read downstream
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jobs.console import Problem, Usage, suggest
+from jobs.tables import GATED, WHOLE, ZONES, Table, table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+State = Literal["proposed", "published"]
+DAY_FOLDER = "_day"
+
+
+def home() -> Path:
+    """`$ENDCAP_HOME`, else ~/.endcap: the one folder that holds all state, wherever a command is run."""
+    return Path(os.environ.get("ENDCAP_HOME") or Path.home() / ".endcap").expanduser().resolve()
+
+
+def shops() -> list[str]:
+    """Names of the shops that have a home."""
+    return sorted(path.parent.name for path in home().glob("*/warehouse"))
+
+
+def days(first: date, last: date) -> list[str]:
+    """Every UTC date from `first` to `last`, both included, as ISO text."""
+    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+@cache
+def code_version() -> str:
+    """Version of the wheel, and the git commit where the code lies in a checkout."""
+    import subprocess
+
+    try:
+        wheel = version("endcap")
+    except PackageNotFoundError:
+        wheel = "0"
+    git = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
+                         capture_output=True, text=True, check=False)
+    return f"{wheel}+{git.stdout.strip()}" if git.returncode == 0 and git.stdout.strip() else wheel
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is known of one partition. `counts` holds the counting law's terms; `inputs` names marks by hash."""
+
+    zone: str
+    table: str
+    day: str
+    attempt: str
+    step: str
+    rows: int
+    bytes: int
+    sha256: str
+    schema: str
+    code: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    written_at: str = ""
+
+    @property
+    def name(self) -> str:
+        """How another mark names this one among its inputs: zone/table/day@hash."""
+        return f"{self.zone}/{self.table}/{self.day}@{self.sha256[:16]}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`: readers see the old file or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with open(temporary, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of `files` in the order of their hashes: names, which engines make up, do not count."""
+    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def schema_fingerprint(declared: Table) -> str:
+    """Changes when a column of the table changes its name or type."""
+    return hashlib.sha256(repr([(c.name, c.kind) for c in declared.columns]).encode()).hexdigest()[:16]
+
+
+def arrow_type(kind: str) -> "pa.DataType":
+    """The Arrow type of a column kind of `jobs.tables`. Timestamps are microseconds, UTC."""
+    import pyarrow as pa
+
+    plain: dict[str, pa.DataType] = {
+        "string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(),
+        "date": pa.date32(), "timestamp": pa.timestamp("us", tz="UTC"), "decimal(12,2)": pa.decimal128(12, 2),
+    }
+    if kind.startswith("array<"):
+        return pa.list_(plain[kind[len("array<"):-1]])
+    return plain[kind]
+
+
+def arrow_schema(declared: Table) -> "pa.Schema":
+    """The Arrow schema of a table."""
+    import pyarrow as pa
+
+    return pa.schema([(column.name, arrow_type(column.kind)) for column in declared.columns])
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A folder of its own for one writing of one table; nobody reads it until a mark points to it."""
+
+    zone: str
+    table: str
+    id: str
+    path: Path
+
+    def folder(self, day: str) -> Path:
+        """Where the files of one partition lie."""
+        return self.path / f"{DAY_FOLDER}={day}"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """All tables of one shop."""
+
+    shop: str
+    root: Path
+
+    def folder(self, zone: str, name: str) -> Path:
+        """The folder of one table."""
+        return self.root / zone / table(zone, name).name
+
+    def days(self, zone: str, name: str, state: State = "published") -> list[str]:
+        """Days (or `whole`) of a table that have a mark in `state`, in order."""
+        folder = self.folder(zone, name) / state
+        return sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+
+    def mark(self, zone: str, name: str, day: str, state: State = "published") -> Mark | None:
+        """The mark of one partition, or None."""
+        path = self.folder(zone, name) / state / f"{day}.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Mark(**{**values, "inputs": tuple(values["inputs"])})
+
+    def marks(self, zone: str, name: str, first: str | None = None, last: str | None = None,
+              state: State = "published") -> list[Mark]:
+        """Marks of a range of days, both ends included; the one mark of a table without days."""
+        chosen = [day for day in self.days(zone, name, state)
+                  if day == WHOLE or ((first is None or day >= first) and (last is None or day <= last))]
+        return [mark for day in chosen if (mark := self.mark(zone, name, day, state)) is not None]
+
+    def folders(self, marks: Iterable[Mark]) -> list[Path]:
+        """The folders that hold rows, for the readers of Spark, DuckDB and Arrow. Empty partitions are left out."""
+        return [self.attempt_of(mark).folder(mark.day) for mark in marks if mark.rows]
+
+    def files(self, marks: Iterable[Mark]) -> list[Path]:
+        """The Parquet files of these partitions, in order."""
+        return [file for folder in self.folders(marks) for file in sorted(folder.glob("*.parquet"))]
+
+    def attempt_of(self, mark: Mark) -> Attempt:
+        """The attempt that a mark points to."""
+        return Attempt(mark.zone, mark.table, mark.attempt,
+                       self.folder(mark.zone, mark.table) / "attempts" / mark.attempt)
+
+    def read(self, zone: str, name: str, first: str | None = None, last: str | None = None, *,
+             columns: Sequence[str] | None = None, state: State = "published") -> "pa.Table":
+        """Rows of a range of days as an Arrow table with the declared schema; refuses an unknown column."""
+        import pyarrow.dataset as ds
+
+        declared = table(zone, name)
+        for column in columns or ():
+            if column not in declared.names:
+                raise Usage(f"table {zone}/{name} has no column '{column}'", do=suggest(column, declared.names))
+        files = [str(file) for file in self.files(self.marks(zone, name, first, last, state))]
+        schema = arrow_schema(declared)
+        rows = ds.dataset(files, schema=schema, format="parquet") if files else ds.dataset(schema.empty_table())
+        return rows.to_table(columns=list(columns) if columns is not None else list(declared.names))
+
+    def require(self, zone: str, name: str, first: str | None = None, last: str | None = None,
+                state: State = "published", *, step: str) -> list[Mark]:
+        """Marks of the range, or a `Problem` that names the step to run first."""
+        found = self.marks(zone, name, first, last, state)
+        if not found:
+            span = f" for {first} to {last}" if first else ""
+            raise Problem(f"{zone}/{name} has no {state} partition{span}", where=str(self.folder(zone, name)),
+                          do=f"run 'python -m jobs {step} --shop {self.shop}' for these days first")
+        return found
+
+    @contextmanager
+    def attempt(self, zone: str, name: str) -> Iterator[Attempt]:
+        """A fresh attempt folder; removed if the writing fails and nothing points to it yet."""
+        attempt = Attempt(zone, name, uuid.uuid4().hex[:16], Path())
+        path = self.folder(zone, name) / "attempts" / attempt.id
+        path.mkdir(parents=True)
+        attempt = Attempt(zone, name, attempt.id, path)
+        try:
+            yield attempt
+        except BaseException:
+            if not any(m.attempt == attempt.id for s in ("proposed", "published") for m in self.marks(zone, name, state=s)):
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def propose(self, attempt: Attempt, day: str, *, step: str, counts: Mapping[str, int] | None = None,
+                inputs: Iterable[Mark | str] = (), notes: Mapping[str, Any] | None = None) -> Mark:
+        """Point to one day of an attempt, after checking that its files have the declared schema.
+
+        The mark becomes `proposed`; outside the gated zones it is published in the same breath.
+        Rows and hash are read from the files, never taken on trust.
+        """
+        import pyarrow.parquet as pq
+
+        declared = table(attempt.zone, attempt.table)
+        files = sorted(attempt.folder(day).glob("*.parquet"))
+        expected = arrow_schema(declared)
+        rows = 0
+        for file in files:
+            footer = pq.ParquetFile(file)
+            rows += footer.metadata.num_rows
+            found = footer.schema_arrow
+            if found.names != expected.names or [str(f.type).replace("element", "item") for f in found] != [
+                    str(f.type).replace("element", "item") for f in expected]:
+                raise Problem(f"{attempt.zone}/{attempt.table} was written with another schema than declared",
+                              where=str(file), do="compare the step with jobs/tables.py")
+        mark = Mark(attempt.zone, attempt.table, day, attempt.id, step, rows, sum(f.stat().st_size for f in files),
+                    fingerprint(files), schema_fingerprint(declared), code_version(), dict(counts or {}),
+                    tuple(sorted(i if isinstance(i, str) else i.name for i in inputs)), dict(notes or {}),
+                    datetime.now(UTC).isoformat(timespec="seconds"))
+        self._point(mark, "proposed")
+        if attempt.zone not in GATED:
+            self._point(mark, "published")
+        return mark
+
+    def publish(self, mark: Mark, notes: Mapping[str, Any] | None = None) -> Mark:
+        """Let a proposed partition be read downstream. `notes` are added: the suites' result, say."""
+        published = Mark(**{**asdict(mark), "notes": {**mark.notes, **(notes or {})}})
+        self._point(published, "published")
+        return published
+
+    def _point(self, mark: Mark, state: State) -> None:
+        path = self.folder(mark.zone, mark.table) / state / f"{mark.day}.json"
+        write_atomically(path, json.dumps(asdict(mark), indent=1, sort_keys=True) + "\n")
+
+    def collect(self, keep_hours: float = 24.0) -> int:
+        """Remove attempts that no mark points to and that are older than `keep_hours`; returns how many."""
+        now, removed = datetime.now(UTC).timestamp(), 0
+        for zone in ZONES:
+            for attempts in (self.root / zone).glob("*/attempts"):
+                held = {m.attempt for s in ("proposed", "published") for m in self.marks(zone, attempts.parent.name, state=s)}
+                for path in attempts.iterdir():
+                    if path.name not in held and now - path.stat().st_mtime > keep_hours * 3600:
+                        shutil.rmtree(path)
+                        removed += 1
+        return removed
+
+
+def warehouse(shop: str, *, must_exist: bool = True) -> Warehouse:
+    """The warehouse of `shop`; a `Usage` with a suggestion if it has no home yet."""
+    root = home() / shop / "warehouse"
+    if must_exist and not root.is_dir():
+        raise Usage(f"shop '{shop}' has no home in {home()}",
+                    do=f"{suggest(shop, shops())} Or import it: 'python -m jobs import {shop}'")
+    return Warehouse(shop, root)

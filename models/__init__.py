@@ -1,0 +1,1 @@
+"""Learning: what is trained, judged, promoted, found and served."""

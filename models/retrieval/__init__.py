@@ -1,0 +1,1 @@
+"""Finding: lexical index, vector index, fusion."""

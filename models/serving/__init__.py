@@ -1,0 +1,1 @@
+"""Answering: the API, its edge, its page, receipts, feedback."""

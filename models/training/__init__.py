@@ -1,0 +1,1 @@
+"""How models are trained: one loop, one way to track."""

@@ -1,0 +1,60 @@
+"""What tests share: a home of their own, one Spark, and rows put into a warehouse by hand."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ.setdefault("ENDCAP_SPARK_MASTER", "local[2]")
+os.environ.setdefault("ENDCAP_SPARK_CONF", "spark.driver.memory=1g;spark.sql.shuffle.partitions=2")
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+def real_data(name: str) -> Path:
+    """The folder of a public data set; skips the test, with the reason, where it is absent."""
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the public data set '{name}' in {folder}")
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty $ENDCAP_HOME."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("ENDCAP_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """One Spark session for pure table-to-table functions. Steps under test open their own, in a subprocess."""
+    from jobs.spark import session
+
+    with session("tests") as live:
+        yield live
+
+
+@pytest.fixture
+def put(home: Path) -> Callable[..., Any]:
+    """Put rows (dicts; missing columns are null) into one partition, as a step would: proposed, and published."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from jobs.tables import WHOLE, table
+    from jobs.warehouse import Mark, arrow_schema, warehouse
+
+    def _put(shop: str, zone: str, name: str, rows: Sequence[Mapping[str, Any]], day: str = WHOLE) -> Mark:
+        house = warehouse(shop, must_exist=False)
+        with house.attempt(zone, name) as attempt:
+            folder = attempt.folder(day)
+            folder.mkdir(parents=True)
+            pq.write_table(pa.Table.from_pylist(list(rows), schema=arrow_schema(table(zone, name))), folder / "part-0.parquet")
+            return house.publish(house.propose(attempt, day, step="test"))
+
+    return _put
