@@ -19,7 +19,9 @@ def day(text: str) -> date:
 
 
 def _range(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--first", type=day, metavar="DAY", help="first day (UTC); default: all that the step before has")
+    command.add_argument(
+        "--first", type=day, metavar="DAY", help="first day (UTC); default: all that the step before has"
+    )
     command.add_argument("--last", type=day, metavar="DAY", help="last day (UTC), included")
 
 
@@ -40,25 +42,33 @@ def parser() -> Parser:
     load = command("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
     load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
     load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files")
-    load.add_argument("--scale", type=float, default=1.0, help="size of the generated shop (sample) or of what is simulated")
+    load.add_argument(
+        "--scale", type=float, default=1.0, help="size of the generated shop (sample) or of what is simulated"
+    )
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 
     _range(command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
-    _range(command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed"))
+    _range(
+        command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    )
     _range(command("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops"))
     _range(command("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time"))
     _range(command("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
     examples = command("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
     examples.add_argument("model", metavar="MODEL", choices=("recommender", "encoder"), help="recommender or encoder")
-    examples.add_argument("--as-of", type=day, metavar="DAY", help="the end of what may be known; default: the last day")
+    examples.add_argument(
+        "--as-of", type=day, metavar="DAY", help="the end of what may be known; default: the last day"
+    )
 
     shown = command("tables", "jobs.showing:tables", "every table: days, rows, bytes, marks")
     shown.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone")
     refused = command("quarantine", "jobs.showing:quarantine", "refused rows by reason, with masked examples")
     refused.add_argument("--table", choices=DELIVERED, metavar="TABLE", help="only this table")
     refused.add_argument("--reason", help="only this reason code")
-    refused.add_argument("--examples", type=int, default=0, metavar="N", help="show N rows of each reason, values masked")
+    refused.add_argument(
+        "--examples", type=int, default=0, metavar="N", help="show N rows of each reason, values masked"
+    )
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
 
     features = command("features", "jobs.showing_features:run", "feature look-ups for people")
@@ -73,7 +83,9 @@ def parser() -> Parser:
     erase.add_argument("--dry-run", action="store_true", help="only list")
     erase.add_argument("--yes", action="store_true", help="do not ask")
 
-    command("doctor", "jobs.house.doctor:run", "judge the machine and the state, and say how to mend each", of_shop=False)
+    command(
+        "doctor", "jobs.house.doctor:run", "judge the machine and the state, and say how to mend each", of_shop=False
+    )
     command("demo", "jobs.house.demo:run", "a first useful result on the sample shop, in seconds", of_shop=False)
     up = command("up", "jobs.house.services:up", "start Airflow, MLflow, Feast's UI and the API on loopback")
     up.add_argument("--wait", type=float, default=180.0, metavar="SECONDS", help="how long each may take to answer")

@@ -20,7 +20,7 @@ _DEFAULTS = {
     "spark.sql.shuffle.partitions": "8",
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # publishers' nanosecond columns arrive as longs, not as an error
     "spark.sql.parquet.compression.codec": "zstd",
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # a year of folders is listed faster by the driver
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # the driver lists a year faster
     "spark.sql.ansi.enabled": "false",  # a bad value is a null that `clean` gives a reason, not the end of a run
     "spark.driver.memory": "3g",
     "spark.log.level": "ERROR",
@@ -88,14 +88,24 @@ def write(rows: "DataFrame", attempt: Attempt) -> None:
         shaped = shaped.withColumn(DAY_FOLDER, F.lit(WHOLE)).coalesce(1)
     # The key first, then every other column: rows that share a key still have one order.
     order = [*declared.key, *(n for n in declared.names if n not in declared.key)]
-    shaped.sortWithinPartitions(DAY_FOLDER, *order).write.mode("append").partitionBy(DAY_FOLDER).parquet(str(attempt.path))
+    shaped.sortWithinPartitions(DAY_FOLDER, *order).write.mode("append").partitionBy(DAY_FOLDER).parquet(
+        str(attempt.path)
+    )
 
 
-def propose(house: Warehouse, attempt: Attempt, days: list[str], *, step: str,
-            counts: Mapping[str, Mapping[str, int]], inputs: Mapping[str, list[Mark]]) -> list[Mark]:
+def propose(
+    house: Warehouse,
+    attempt: Attempt,
+    days: list[str],
+    *,
+    step: str,
+    counts: Mapping[str, Mapping[str, int]],
+    inputs: Mapping[str, list[Mark]],
+) -> list[Mark]:
     """Point to every day of `days` (days without rows too: empty is known, not missing).
 
     `counts` and `inputs` are by day.
     """
-    return [house.propose(attempt, day, step=step, counts=counts.get(day, {}), inputs=inputs.get(day, ()))
-            for day in days]
+    return [
+        house.propose(attempt, day, step=step, counts=counts.get(day, {}), inputs=inputs.get(day, ())) for day in days
+    ]

@@ -14,8 +14,19 @@ Zone = Literal["raw", "clean", "safe", "stats", "examples", "quarantine"]
 Personal = Literal["no", "visitor", "direct", "quasi", "text"]
 """What a column tells of a person: nothing; who the visitor is; a direct identifier; a quasi-identifier; free text."""
 
-Kind = Literal["string", "long", "double", "boolean", "date", "timestamp", "decimal(12,2)", "array<string>",
-               "array<long>", "array<double>", "array<timestamp>"]
+Kind = Literal[
+    "string",
+    "long",
+    "double",
+    "boolean",
+    "date",
+    "timestamp",
+    "decimal(12,2)",
+    "array<string>",
+    "array<long>",
+    "array<double>",
+    "array<timestamp>",
+]
 
 
 @dataclass(frozen=True)
@@ -57,98 +68,166 @@ _ITEM = _c("item_id", "string", "the shop's id of the item", required=True)
 
 # What a shop delivers, as it is after cleaning. The raw zone holds the same columns as text.
 _DELIVERED = (
-    Table("items", "What the shop sells.", (
-        _ITEM,
-        _c("title", "string", "the name a visitor reads", required=True),
-        _c("description", "string", "longer text, without markup"),
-        _c("brand", "string", "who makes it"),
-        _c("category", "string", "the shelf"),
-        _c("department", "string", "the floor"),
-        _c("size", "string", "package size as printed"),
-        _c("price", "decimal(12,2)", "price of one, in `currency`"),
-        _c("currency", "string", "ISO 4217 code"),
-    ), key=("item_id",), dated=False),
-    Table("visitors", "People or households known to the shop.", (
-        _VISITOR,
-        _c("name", "string", "name of the person", "direct"),
-        _c("email", "string", "e-mail address", "direct"),
-        _c("phone", "string", "telephone number", "direct"),
-        _c("address", "string", "street address", "direct"),
-        _c("postcode", "string", "postal code", "quasi"),
-        _c("age", "string", "age bracket", "quasi"),
-        _c("income", "string", "income bracket", "quasi"),
-        _c("home_ownership", "string", "owner, renter", "quasi"),
-        _c("marital_status", "string", "marital status", "quasi"),
-        _c("household_size", "string", "people in the household", "quasi"),
-        _c("kids", "string", "children in the household", "quasi"),
-    ), key=("visitor_id",), dated=False),
-    Table("offers", "Coupons and campaigns, one row for each item they are about.", (
-        _c("offer_id", "string", "the coupon or advertisement", required=True),
-        _ITEM,
-        _c("campaign_id", "string", "the campaign it belongs to", required=True),
-        _c("kind", "string", "coupon, advertisement"),
-        _c("first_day", "date", "valid from"),
-        _c("last_day", "date", "valid until"),
-    ), key=("offer_id", "item_id", "campaign_id"), dated=False),
-    Table("judgements", "Human grades of how well an item answers a query.", (
-        _c("query", "string", "what was searched for", required=True),
-        _ITEM,
-        _c("rater", "string", "who graded", required=True),
-        _c("grade", "long", "0 not at all to 3 exactly", required=True),
-    ), key=("query", "item_id", "rater"), dated=False),
-    Table("searches", "What visitors asked for.", (
-        _c("search_id", "string", "id of the search", required=True),
-        _EVENT, _VISITOR,
-        _c("session_id", "string", "id of the visit", "visitor"),
-        _c("channel", "string", "web, app, store, social"),
-        _c("query", "string", "the words typed", "text", required=True),
-    ), key=("search_id",)),
-    Table("rankings", "What we showed, one row for each position.", (
-        _c("ranking_id", "string", "id of the ranking", required=True),
-        _EVENT, _VISITOR,
-        _c("search_id", "string", "the search it answers, if it answers one"),
-        _c("surface", "string", "search, recommend"),
-        _ITEM,
-        _c("position", "long", "1 is the top", required=True),
-        _c("propensity", "double", "probability with which this item was shown here", required=True),
-    ), key=("ranking_id", "position")),
-    Table("interactions", "What visitors did with a ranking or an item.", (
-        _c("interaction_id", "string", "id of the interaction", required=True),
-        _EVENT, _VISITOR, _ITEM,
-        _c("kind", "string", "view, click, cart, purchase, dwell", required=True),
-        _c("ranking_id", "string", "the ranking it answers, if any"),
-        _c("quantity", "long", "how many were bought"),
-        _c("amount", "decimal(12,2)", "what was paid for them"),
-        _c("dwell_seconds", "double", "how long the item was looked at"),
-        _c("channel", "string", "web, app, store, social"),
-        _c("store_id", "string", "which store, in the store channel"),
-        _c("basket_id", "string", "the basket of a purchase", "visitor"),
-    ), key=("interaction_id",)),
-    Table("reviews", "What visitors wrote about items.", (
-        _c("review_id", "string", "id of the review", required=True),
-        _EVENT, _VISITOR, _ITEM,
-        _c("rating", "long", "1 to 5 stars"),
-        _c("text", "string", "the words", "text"),
-    ), key=("review_id",)),
-    Table("tickets", "What visitors wrote to support.", (
-        _c("ticket_id", "string", "id of the ticket", required=True),
-        _EVENT, _VISITOR,
-        _c("topic", "string", "what it is about, as support filed it"),
-        _c("text", "string", "the words", "text"),
-    ), key=("ticket_id",)),
-    Table("offer_events", "What visitors did with offers, and which they were sent.", (
-        _c("offer_event_id", "string", "id of the event", required=True),
-        _EVENT, _VISITOR,
-        _c("offer_id", "string", "the coupon or advertisement; none for a whole campaign"),
-        _c("campaign_id", "string", "the campaign", required=True),
-        _c("kind", "string", "sent, redeemed", required=True),
-    ), key=("offer_event_id",)),
-    Table("promotions", "Where items were placed: displays in stores, pages of mailers; the day is the week's first.", (
-        _EVENT, _ITEM,
-        _c("store_id", "string", "which store", required=True),
-        _c("display", "string", "place of the display in the store"),
-        _c("mailer", "string", "place in the weekly mailer"),
-    ), key=("event_time", "item_id", "store_id", "display", "mailer")),
+    Table(
+        "items",
+        "What the shop sells.",
+        (
+            _ITEM,
+            _c("title", "string", "the name a visitor reads", required=True),
+            _c("description", "string", "longer text, without markup"),
+            _c("brand", "string", "who makes it"),
+            _c("category", "string", "the shelf"),
+            _c("department", "string", "the floor"),
+            _c("size", "string", "package size as printed"),
+            _c("price", "decimal(12,2)", "price of one, in `currency`"),
+            _c("currency", "string", "ISO 4217 code"),
+        ),
+        key=("item_id",),
+        dated=False,
+    ),
+    Table(
+        "visitors",
+        "People or households known to the shop.",
+        (
+            _VISITOR,
+            _c("name", "string", "name of the person", "direct"),
+            _c("email", "string", "e-mail address", "direct"),
+            _c("phone", "string", "telephone number", "direct"),
+            _c("address", "string", "street address", "direct"),
+            _c("postcode", "string", "postal code", "quasi"),
+            _c("age", "string", "age bracket", "quasi"),
+            _c("income", "string", "income bracket", "quasi"),
+            _c("home_ownership", "string", "owner, renter", "quasi"),
+            _c("marital_status", "string", "marital status", "quasi"),
+            _c("household_size", "string", "people in the household", "quasi"),
+            _c("kids", "string", "children in the household", "quasi"),
+        ),
+        key=("visitor_id",),
+        dated=False,
+    ),
+    Table(
+        "offers",
+        "Coupons and campaigns, one row for each item they are about.",
+        (
+            _c("offer_id", "string", "the coupon or advertisement", required=True),
+            _ITEM,
+            _c("campaign_id", "string", "the campaign it belongs to", required=True),
+            _c("kind", "string", "coupon, advertisement"),
+            _c("first_day", "date", "valid from"),
+            _c("last_day", "date", "valid until"),
+        ),
+        key=("offer_id", "item_id", "campaign_id"),
+        dated=False,
+    ),
+    Table(
+        "judgements",
+        "Human grades of how well an item answers a query.",
+        (
+            _c("query", "string", "what was searched for", required=True),
+            _ITEM,
+            _c("rater", "string", "who graded", required=True),
+            _c("grade", "long", "0 not at all to 3 exactly", required=True),
+        ),
+        key=("query", "item_id", "rater"),
+        dated=False,
+    ),
+    Table(
+        "searches",
+        "What visitors asked for.",
+        (
+            _c("search_id", "string", "id of the search", required=True),
+            _EVENT,
+            _VISITOR,
+            _c("session_id", "string", "id of the visit", "visitor"),
+            _c("channel", "string", "web, app, store, social"),
+            _c("query", "string", "the words typed", "text", required=True),
+        ),
+        key=("search_id",),
+    ),
+    Table(
+        "rankings",
+        "What we showed, one row for each position.",
+        (
+            _c("ranking_id", "string", "id of the ranking", required=True),
+            _EVENT,
+            _VISITOR,
+            _c("search_id", "string", "the search it answers, if it answers one"),
+            _c("surface", "string", "search, recommend"),
+            _ITEM,
+            _c("position", "long", "1 is the top", required=True),
+            _c("propensity", "double", "probability with which this item was shown here", required=True),
+        ),
+        key=("ranking_id", "position"),
+    ),
+    Table(
+        "interactions",
+        "What visitors did with a ranking or an item.",
+        (
+            _c("interaction_id", "string", "id of the interaction", required=True),
+            _EVENT,
+            _VISITOR,
+            _ITEM,
+            _c("kind", "string", "view, click, cart, purchase, dwell", required=True),
+            _c("ranking_id", "string", "the ranking it answers, if any"),
+            _c("quantity", "long", "how many were bought"),
+            _c("amount", "decimal(12,2)", "what was paid for them"),
+            _c("dwell_seconds", "double", "how long the item was looked at"),
+            _c("channel", "string", "web, app, store, social"),
+            _c("store_id", "string", "which store, in the store channel"),
+            _c("basket_id", "string", "the basket of a purchase", "visitor"),
+        ),
+        key=("interaction_id",),
+    ),
+    Table(
+        "reviews",
+        "What visitors wrote about items.",
+        (
+            _c("review_id", "string", "id of the review", required=True),
+            _EVENT,
+            _VISITOR,
+            _ITEM,
+            _c("rating", "long", "1 to 5 stars"),
+            _c("text", "string", "the words", "text"),
+        ),
+        key=("review_id",),
+    ),
+    Table(
+        "tickets",
+        "What visitors wrote to support.",
+        (
+            _c("ticket_id", "string", "id of the ticket", required=True),
+            _EVENT,
+            _VISITOR,
+            _c("topic", "string", "what it is about, as support filed it"),
+            _c("text", "string", "the words", "text"),
+        ),
+        key=("ticket_id",),
+    ),
+    Table(
+        "offer_events",
+        "What visitors did with offers, and which they were sent.",
+        (
+            _c("offer_event_id", "string", "id of the event", required=True),
+            _EVENT,
+            _VISITOR,
+            _c("offer_id", "string", "the coupon or advertisement; none for a whole campaign"),
+            _c("campaign_id", "string", "the campaign", required=True),
+            _c("kind", "string", "sent, redeemed", required=True),
+        ),
+        key=("offer_event_id",),
+    ),
+    Table(
+        "promotions",
+        "Where items were placed: displays in stores, pages of mailers; the day is the week's first.",
+        (
+            _EVENT,
+            _ITEM,
+            _c("store_id", "string", "which store", required=True),
+            _c("display", "string", "place of the display in the store"),
+            _c("mailer", "string", "place in the weekly mailer"),
+        ),
+        key=("event_time", "item_id", "store_id", "display", "mailer"),
+    ),
 )
 
 # Columns that every row of a shop carries through the zones.
@@ -158,7 +237,8 @@ DAY = _c("day", "date", "the UTC date under which the row is filed", required=Tr
 ORIGIN = (
     _c("source_file", "string", "the shop's file: its name, never a path", required=True),
     _c("source_row", "long", "position in that file, from 1 (a line; a row of Parquet)", required=True),
-    KNOWN_TIME, SIMULATED,
+    KNOWN_TIME,
+    SIMULATED,
 )
 UNREADABLE = _c("unreadable", "string", "the line as it came, where it could not be read into columns", "text")
 LANGUAGE = _c("language", "string", "language of the text: en, zh or other")
@@ -169,8 +249,11 @@ PSEUDONYM = _c("visitor", "string", "the visitor's pseudonym (HMAC-SHA-256 with 
 
 def _raw(table: Table) -> Table:
     columns = tuple(replace(column, kind="string", required=False) for column in table.columns)
-    return replace(table, columns=(*columns, *ORIGIN, UNREADABLE, *([DAY] if table.dated else [])),
-                   key=("source_file", "source_row"))
+    return replace(
+        table,
+        columns=(*columns, *ORIGIN, UNREADABLE, *([DAY] if table.dated else [])),
+        key=("source_file", "source_row"),
+    )
 
 
 def _clean(table: Table) -> Table:
@@ -189,73 +272,145 @@ def _safe(table: Table) -> Table:
 _AS_OF = _c("event_time", "timestamp", "the moment this value is true at: the end of the day (UTC)", required=True)
 
 _STATS = (
-    Table("item_stats", "An item, at the end of each day on which something happened to it.", (
-        _ITEM, _AS_OF, KNOWN_TIME,
-        _c("purchases_28d", "long", "purchases in the last 28 days"),
-        _c("clicks_28d", "long", "clicks in the last 28 days"),
-        _c("shown_28d", "double", "expected views in the last 28 days: impressions weighted by examination of position"),
-        _c("purchases_decayed", "double", "purchases, each halved every 60 days, as of event_time"),
-        _c("price", "double", "what one cost on average that day, else the catalogue's price"),
-        _c("rating", "double", "mean stars so far"),
-        DAY,
-    ), key=("item_id",)),
-    Table("visitor_stats", "A visitor, at the end of each day on which they did something.", (
-        PSEUDONYM, _AS_OF, KNOWN_TIME,
-        _c("purchases_28d", "long", "purchases in the last 28 days"),
-        _c("spend_28d", "double", "money spent in the last 28 days"),
-        _c("baskets_28d", "long", "baskets in the last 28 days"),
-        _c("searches_28d", "long", "searches in the last 28 days"),
-        _c("days_since_purchase", "double", "days since the purchase before this day; none if it is the first"),
-        DAY,
-    ), key=("visitor",)),
-    Table("visitor_history", "What a visitor bought: the last 200 distinct items, newest first.", (
-        PSEUDONYM, _AS_OF, KNOWN_TIME,
-        _c("items", "array<string>", "item ids, newest first, ties by id"),
-        _c("times", "array<timestamp>", "when each was last bought"),
-        _c("counts", "array<long>", "how often each was bought"),
-        _c("decayed", "array<double>", "purchases of each, each halved every 60 days, as of event_time"),
-        DAY,
-    ), key=("visitor",)),
-    Table("query_stats", "A query that at least 3 visitors made, at the end of each day on which it was made.", (
-        _c("query", "string", "the query, normalised", required=True),
-        _AS_OF, KNOWN_TIME,
-        _c("searches_28d", "long", "searches in the last 28 days"),
-        _c("visitors_28d", "long", "distinct visitors in the last 28 days"),
-        _c("clicks_28d", "long", "clicks on its rankings in the last 28 days"),
-        DAY,
-    ), key=("query",)),
+    Table(
+        "item_stats",
+        "An item, at the end of each day on which something happened to it.",
+        (
+            _ITEM,
+            _AS_OF,
+            KNOWN_TIME,
+            _c("purchases_28d", "long", "purchases in the last 28 days"),
+            _c("clicks_28d", "long", "clicks in the last 28 days"),
+            _c(
+                "shown_28d",
+                "double",
+                "expected views in the last 28 days: impressions weighted by examination of position",
+            ),
+            _c("purchases_decayed", "double", "purchases, each halved every 60 days, as of event_time"),
+            _c("price", "double", "what one cost on average that day, else the catalogue's price"),
+            _c("rating", "double", "mean stars so far"),
+            DAY,
+        ),
+        key=("item_id",),
+    ),
+    Table(
+        "visitor_stats",
+        "A visitor, at the end of each day on which they did something.",
+        (
+            PSEUDONYM,
+            _AS_OF,
+            KNOWN_TIME,
+            _c("purchases_28d", "long", "purchases in the last 28 days"),
+            _c("spend_28d", "double", "money spent in the last 28 days"),
+            _c("baskets_28d", "long", "baskets in the last 28 days"),
+            _c("searches_28d", "long", "searches in the last 28 days"),
+            _c("days_since_purchase", "double", "days since the purchase before this day; none if it is the first"),
+            DAY,
+        ),
+        key=("visitor",),
+    ),
+    Table(
+        "visitor_history",
+        "What a visitor bought: the last 200 distinct items, newest first.",
+        (
+            PSEUDONYM,
+            _AS_OF,
+            KNOWN_TIME,
+            _c("items", "array<string>", "item ids, newest first, ties by id"),
+            _c("times", "array<timestamp>", "when each was last bought"),
+            _c("counts", "array<long>", "how often each was bought"),
+            _c("decayed", "array<double>", "purchases of each, each halved every 60 days, as of event_time"),
+            DAY,
+        ),
+        key=("visitor",),
+    ),
+    Table(
+        "query_stats",
+        "A query that at least 3 visitors made, at the end of each day on which it was made.",
+        (
+            _c("query", "string", "the query, normalised", required=True),
+            _AS_OF,
+            KNOWN_TIME,
+            _c("searches_28d", "long", "searches in the last 28 days"),
+            _c("visitors_28d", "long", "distinct visitors in the last 28 days"),
+            _c("clicks_28d", "long", "clicks on its rankings in the last 28 days"),
+            DAY,
+        ),
+        key=("query",),
+    ),
 )
 
-_SPLIT = _c("split", "string", "train, validation or test: by time, with no row's label before another's end", required=True)
+_SPLIT = _c(
+    "split", "string", "train, validation or test: by time, with no row's label before another's end", required=True
+)
 _CUTOFF = _c("event_time", "timestamp", "the moment of the question: nothing later was known (UTC)", required=True)
 
 _EXAMPLES = (
-    Table("recommender", "What a visitor bought after a moment, and what was known of them at that moment.", (
-        PSEUDONYM, _CUTOFF, _SPLIT,
-        _c("history_time", "timestamp", "the moment the history is true at"),
-        _c("history_items", "array<string>", "visitor_history.items"),
-        _c("history_times", "array<timestamp>", "visitor_history.times"),
-        _c("history_counts", "array<long>", "visitor_history.counts"),
-        _c("history_decayed", "array<double>", "visitor_history.decayed, as of history_time"),
-        _c("purchases_28d", "long", "visitor_stats.purchases_28d"),
-        _c("spend_28d", "double", "visitor_stats.spend_28d"),
-        _c("baskets_28d", "long", "visitor_stats.baskets_28d"),
-        _c("next_basket", "array<string>", "label: the items of the first basket in the 28 days after", required=True),
-        _c("next_28d", "array<string>", "label: all items bought in the 28 days after", required=True),
-    ), key=("visitor", "event_time"), dated=False),
-    Table("recommender_items", "What was known of every item at each moment of the questions.", (
-        _ITEM, _CUTOFF, _SPLIT,
-        _c("stats_time", "timestamp", "the moment the statistics are true at"),
-        _c("purchases_28d", "long", "item_stats.purchases_28d"),
-        _c("purchases_decayed", "double", "item_stats.purchases_decayed, as of stats_time"),
-        _c("price", "double", "item_stats.price"),
-    ), key=("item_id", "event_time"), dated=False),
-    Table("encoder", "A query and an item that answers it, to learn from.", (
-        _c("query", "string", "the query, normalised; made by at least 3 visitors, or made from the catalogue", required=True),
-        LANGUAGE, _ITEM, _SPLIT,
-        _c("source", "string", "click, purchase, catalogue", required=True),
-        _c("weight", "double", "inverse of the propensity with which it was shown, clipped; 1 from the catalogue", required=True),
-    ), key=("query", "item_id", "source"), dated=False),
+    Table(
+        "recommender",
+        "What a visitor bought after a moment, and what was known of them at that moment.",
+        (
+            PSEUDONYM,
+            _CUTOFF,
+            _SPLIT,
+            _c("history_time", "timestamp", "the moment the history is true at"),
+            _c("history_items", "array<string>", "visitor_history.items"),
+            _c("history_times", "array<timestamp>", "visitor_history.times"),
+            _c("history_counts", "array<long>", "visitor_history.counts"),
+            _c("history_decayed", "array<double>", "visitor_history.decayed, as of history_time"),
+            _c("purchases_28d", "long", "visitor_stats.purchases_28d"),
+            _c("spend_28d", "double", "visitor_stats.spend_28d"),
+            _c("baskets_28d", "long", "visitor_stats.baskets_28d"),
+            _c(
+                "next_basket",
+                "array<string>",
+                "label: the items of the first basket in the 28 days after",
+                required=True,
+            ),
+            _c("next_28d", "array<string>", "label: all items bought in the 28 days after", required=True),
+        ),
+        key=("visitor", "event_time"),
+        dated=False,
+    ),
+    Table(
+        "recommender_items",
+        "What was known of every item at each moment of the questions.",
+        (
+            _ITEM,
+            _CUTOFF,
+            _SPLIT,
+            _c("stats_time", "timestamp", "the moment the statistics are true at"),
+            _c("purchases_28d", "long", "item_stats.purchases_28d"),
+            _c("purchases_decayed", "double", "item_stats.purchases_decayed, as of stats_time"),
+            _c("price", "double", "item_stats.price"),
+        ),
+        key=("item_id", "event_time"),
+        dated=False,
+    ),
+    Table(
+        "encoder",
+        "A query and an item that answers it, to learn from.",
+        (
+            _c(
+                "query",
+                "string",
+                "the query, normalised; made by at least 3 visitors, or made from the catalogue",
+                required=True,
+            ),
+            LANGUAGE,
+            _ITEM,
+            _SPLIT,
+            _c("source", "string", "click, purchase, catalogue", required=True),
+            _c(
+                "weight",
+                "double",
+                "inverse of the propensity with which it was shown, clipped; 1 from the catalogue",
+                required=True,
+            ),
+        ),
+        key=("query", "item_id", "source"),
+        dated=False,
+    ),
 )
 
 QUARANTINE_COLUMNS = (
@@ -263,7 +418,8 @@ QUARANTINE_COLUMNS = (
     _c("reason", "string", "reason code", required=True),
     _c("detail", "string", "which column, which limit"),
     _c("row", "string", "the whole row as it came to the step, as JSON", "text", required=True),
-    *ORIGIN, DAY,
+    *ORIGIN,
+    DAY,
 )
 
 _BY_ZONE: dict[str, dict[str, Table]] = {
@@ -273,14 +429,20 @@ _BY_ZONE: dict[str, dict[str, Table]] = {
     "stats": {t.name: t for t in _STATS},
     "examples": {t.name: t for t in _EXAMPLES},
     "quarantine": {
-        f"{step}.{t.name}": replace(t, name=f"{step}.{t.name}", doc=f"Rows of {t.name} that {step} refused.",
-                                    columns=QUARANTINE_COLUMNS, key=("source_file", "source_row"))
-        for step in ("clean", "anonymise") for t in _DELIVERED
+        f"{step}.{t.name}": replace(
+            t,
+            name=f"{step}.{t.name}",
+            doc=f"Rows of {t.name} that {step} refused.",
+            columns=QUARANTINE_COLUMNS,
+            key=("source_file", "source_row"),
+        )
+        for step in ("clean", "anonymise")
+        for t in _DELIVERED
     },
 }
 ZONES: tuple[Zone, ...] = ("raw", "clean", "safe", "stats", "examples", "quarantine")
 GATED: tuple[Zone, ...] = ("safe",)
-"""Zones where `validate` publishes. Elsewhere a step's own checks of schema, keys and counts do (docs/decisions/0003)."""
+"""Zones where `validate` publishes. Elsewhere a step's own checks do (docs/decisions/0003)."""
 DELIVERED: tuple[str, ...] = tuple(table.name for table in _DELIVERED)
 
 

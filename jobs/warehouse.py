@@ -58,8 +58,12 @@ def code_version() -> str:
         wheel = version("endcap")
     except PackageNotFoundError:
         wheel = "0"
-    git = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
-                         capture_output=True, text=True, check=False)
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return f"{wheel}+{git.stdout.strip()}" if git.returncode == 0 and git.stdout.strip() else wheel
 
 
@@ -92,11 +96,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text`: readers see the old file or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with open(temporary, "w", encoding="utf-8") as stream:
+    with temporary.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -120,11 +124,16 @@ def arrow_type(kind: str) -> "pa.DataType":
     import pyarrow as pa
 
     plain: dict[str, pa.DataType] = {
-        "string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(),
-        "date": pa.date32(), "timestamp": pa.timestamp("us", tz="UTC"), "decimal(12,2)": pa.decimal128(12, 2),
+        "string": pa.string(),
+        "long": pa.int64(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "decimal(12,2)": pa.decimal128(12, 2),
     }
     if kind.startswith("array<"):
-        return pa.list_(plain[kind[len("array<"):-1]])
+        return pa.list_(plain[kind[len("array<") : -1]])
     return plain[kind]
 
 
@@ -174,11 +183,15 @@ class Warehouse:
             return None
         return Mark(**{**values, "inputs": tuple(values["inputs"])})
 
-    def marks(self, zone: str, name: str, first: str | None = None, last: str | None = None,
-              state: State = "published") -> list[Mark]:
+    def marks(
+        self, zone: str, name: str, first: str | None = None, last: str | None = None, state: State = "published"
+    ) -> list[Mark]:
         """Marks of a range of days, both ends included; the one mark of a table without days."""
-        chosen = [day for day in self.days(zone, name, state)
-                  if day == WHOLE or ((first is None or day >= first) and (last is None or day <= last))]
+        chosen = [
+            day
+            for day in self.days(zone, name, state)
+            if day == WHOLE or ((first is None or day >= first) and (last is None or day <= last))
+        ]
         return [mark for day in chosen if (mark := self.mark(zone, name, day, state)) is not None]
 
     def folders(self, marks: Iterable[Mark]) -> list[Path]:
@@ -191,11 +204,20 @@ class Warehouse:
 
     def attempt_of(self, mark: Mark) -> Attempt:
         """The attempt that a mark points to."""
-        return Attempt(mark.zone, mark.table, mark.attempt,
-                       self.folder(mark.zone, mark.table) / "attempts" / mark.attempt)
+        return Attempt(
+            mark.zone, mark.table, mark.attempt, self.folder(mark.zone, mark.table) / "attempts" / mark.attempt
+        )
 
-    def read(self, zone: str, name: str, first: str | None = None, last: str | None = None, *,
-             columns: Sequence[str] | None = None, state: State = "published") -> "pa.Table":
+    def read(
+        self,
+        zone: str,
+        name: str,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        state: State = "published",
+    ) -> "pa.Table":
         """Rows of a range of days as an Arrow table with the declared schema; refuses an unknown column."""
         import pyarrow.dataset as ds
 
@@ -208,14 +230,25 @@ class Warehouse:
         rows = ds.dataset(files, schema=schema, format="parquet") if files else ds.dataset(schema.empty_table())
         return rows.to_table(columns=list(columns) if columns is not None else list(declared.names))
 
-    def require(self, zone: str, name: str, first: str | None = None, last: str | None = None,
-                state: State = "published", *, step: str) -> list[Mark]:
+    def require(
+        self,
+        zone: str,
+        name: str,
+        first: str | None = None,
+        last: str | None = None,
+        state: State = "published",
+        *,
+        step: str,
+    ) -> list[Mark]:
         """Marks of the range, or a `Problem` that names the step to run first."""
         found = self.marks(zone, name, first, last, state)
         if not found:
             span = f" for {first} to {last}" if first else ""
-            raise Problem(f"{zone}/{name} has no {state} partition{span}", where=str(self.folder(zone, name)),
-                          do=f"run 'python -m jobs {step} --shop {self.shop}' for these days first")
+            raise Problem(
+                f"{zone}/{name} has no {state} partition{span}",
+                where=str(self.folder(zone, name)),
+                do=f"run 'python -m jobs {step} --shop {self.shop}' for these days first",
+            )
         return found
 
     @contextmanager
@@ -228,12 +261,22 @@ class Warehouse:
         try:
             yield attempt
         except BaseException:
-            if not any(m.attempt == attempt.id for s in ("proposed", "published") for m in self.marks(zone, name, state=s)):
+            if not any(
+                m.attempt == attempt.id for s in ("proposed", "published") for m in self.marks(zone, name, state=s)
+            ):
                 shutil.rmtree(path, ignore_errors=True)
             raise
 
-    def propose(self, attempt: Attempt, day: str, *, step: str, counts: Mapping[str, int] | None = None,
-                inputs: Iterable[Mark | str] = (), notes: Mapping[str, Any] | None = None) -> Mark:
+    def propose(
+        self,
+        attempt: Attempt,
+        day: str,
+        *,
+        step: str,
+        counts: Mapping[str, int] | None = None,
+        inputs: Iterable[Mark | str] = (),
+        notes: Mapping[str, Any] | None = None,
+    ) -> Mark:
         """Point to one day of an attempt, after checking that its files have the declared schema.
 
         The mark becomes `proposed`; outside the gated zones it is published in the same breath.
@@ -250,13 +293,29 @@ class Warehouse:
             rows += footer.metadata.num_rows
             found = footer.schema_arrow
             if found.names != expected.names or [str(f.type).replace("element", "item") for f in found] != [
-                    str(f.type).replace("element", "item") for f in expected]:
-                raise Problem(f"{attempt.zone}/{attempt.table} was written with another schema than declared",
-                              where=str(file), do="compare the step with jobs/tables.py")
-        mark = Mark(attempt.zone, attempt.table, day, attempt.id, step, rows, sum(f.stat().st_size for f in files),
-                    fingerprint(files), schema_fingerprint(declared), code_version(), dict(counts or {}),
-                    tuple(sorted(i if isinstance(i, str) else i.name for i in inputs)), dict(notes or {}),
-                    datetime.now(UTC).isoformat(timespec="seconds"))
+                str(f.type).replace("element", "item") for f in expected
+            ]:
+                raise Problem(
+                    f"{attempt.zone}/{attempt.table} was written with another schema than declared",
+                    where=str(file),
+                    do="compare the step with jobs/tables.py",
+                )
+        mark = Mark(
+            attempt.zone,
+            attempt.table,
+            day,
+            attempt.id,
+            step,
+            rows,
+            sum(f.stat().st_size for f in files),
+            fingerprint(files),
+            schema_fingerprint(declared),
+            code_version(),
+            dict(counts or {}),
+            tuple(sorted(i if isinstance(i, str) else i.name for i in inputs)),
+            dict(notes or {}),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
         self._point(mark, "proposed")
         if attempt.zone not in GATED:
             self._point(mark, "published")
@@ -277,7 +336,11 @@ class Warehouse:
         now, removed = datetime.now(UTC).timestamp(), 0
         for zone in ZONES:
             for attempts in (self.root / zone).glob("*/attempts"):
-                held = {m.attempt for s in ("proposed", "published") for m in self.marks(zone, attempts.parent.name, state=s)}
+                held = {
+                    m.attempt
+                    for s in ("proposed", "published")
+                    for m in self.marks(zone, attempts.parent.name, state=s)
+                }
                 for path in attempts.iterdir():
                     if path.name not in held and now - path.stat().st_mtime > keep_hours * 3600:
                         shutil.rmtree(path)
@@ -289,6 +352,8 @@ def warehouse(shop: str, *, must_exist: bool = True) -> Warehouse:
     """The warehouse of `shop`; a `Usage` with a suggestion if it has no home yet."""
     root = home() / shop / "warehouse"
     if must_exist and not root.is_dir():
-        raise Usage(f"shop '{shop}' has no home in {home()}",
-                    do=f"{suggest(shop, shops())} Or import it: 'python -m jobs import {shop}'")
+        raise Usage(
+            f"shop '{shop}' has no home in {home()}",
+            do=f"{suggest(shop, shops())} Or import it: 'python -m jobs import {shop}'",
+        )
     return Warehouse(shop, root)

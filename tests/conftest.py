@@ -54,7 +54,9 @@ def put(home: Path) -> Callable[..., Any]:
         with house.attempt(zone, name) as attempt:
             folder = attempt.folder(day)
             folder.mkdir(parents=True)
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=arrow_schema(table(zone, name))), folder / "part-0.parquet")
+            pq.write_table(
+                pa.Table.from_pylist(list(rows), schema=arrow_schema(table(zone, name))), folder / "part-0.parquet"
+            )
             return house.publish(house.propose(attempt, day, step="test"))
 
     return _put
