@@ -71,10 +71,10 @@ def parser() -> Parser:
     )
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
 
-    features = command("features", "jobs.showing_features:run", "feature look-ups for people")
+    features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)
     what = features.add_subparsers(metavar="WHAT", required=True, parser_class=Parser, dest="what")
-    what.add_parser("list", help="every feature with its meaning")
-    get = what.add_parser("get", help="values, with their event times")
+    what.add_parser("list", help="every feature with its meaning", parents=[shop])
+    get = what.add_parser("get", help="values, with their event times", parents=[shop])
     get.add_argument("--visitor", help="the shop's own id of a visitor")
     get.add_argument("--item", help="an item id")
     get.add_argument("--query", help="a query")

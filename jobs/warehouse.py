@@ -109,9 +109,29 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 over the bytes of `files` in the order of their hashes: names, which engines make up, do not count."""
-    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    """SHA-256 over the content of `files` in the order of their hashes: names, which engines make up, do not count."""
+    hashes = sorted(_content_hash(path) for path in files)
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file. Of Parquet: every byte before the footer, and the footer with its lists of encodings sorted.
+
+    parquet-java writes those lists in the order of a hash set of enum constants, which differs from one
+    JVM to the next; nothing else in the file does.
+    """
+    content = path.read_bytes()
+    if path.suffix != ".parquet":
+        return hashlib.sha256(content).hexdigest()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    footer = pq.read_metadata(pa.BufferReader(content)).to_dict()
+    for group in footer["row_groups"]:
+        for column in group["columns"]:
+            column["encodings"] = sorted(column["encodings"])
+    body = content[: -8 - int.from_bytes(content[-8:-4], "little")]
+    return hashlib.sha256(body + json.dumps(footer, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def schema_fingerprint(declared: Table) -> str:

@@ -1,0 +1,475 @@
+"""aggregate: safe -> stats. What was true of each item, visitor and query at the end of each day.
+
+A row is written for each day on which something happened to the item, visitor or query. Its
+`event_time` is the end of that day, its `known_time` the latest of the rows it rests on, never before
+`event_time`: a value that rests on a late row counts as known only from then on.
+
+All history before a range is read as well, so a range gives the same bytes as its days one by one.
+Sums are exact and do not depend on the order of rows: money is added up in cents, weights as whole
+multiples of 2^-40 within a day, carried from day to day in one order.
+"""
+
+import argparse
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs import spark
+from jobs.console import Problem, Refused, grid, narrate
+from jobs.events import normalised
+from jobs.tables import table
+from jobs.warehouse import Mark, Warehouse, arrow_schema, days, warehouse
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SOURCES = ("interactions", "rankings", "searches", "reviews")
+WINDOW_DAYS = 28
+HALF_LIFE_DAYS = 60
+LAST_ITEMS = 200
+LEAST_VISITORS = 3
+UNIT = 1 << 40
+"""Weights within a day are whole multiples of 1/UNIT: sums of longs are exact in any order."""
+ORIGIN = date(2000, 1, 1)
+"""Decayed sums are carried as sum of 2^((t - ORIGIN) / half-life): a double bears that until the year 2168,
+with a relative error of at most (purchases + 1) x 2^-40, far below one purchase."""
+_DAY_US = 86_400_000_000
+
+
+# ---- small words ----------------------------------------------------------------------------------
+
+
+def _number(day: str = "day") -> Column:
+    """Days since ORIGIN."""
+    return F.datediff(F.col(day), F.lit(ORIGIN.isoformat()).cast("date")).cast("long")
+
+
+def _end_of_day(day: Column) -> Column:
+    return F.date_add(day, 1).cast("timestamp") - F.expr("INTERVAL 1 MICROSECOND")
+
+
+def _left_of_day() -> Column:
+    """Microseconds from event_time to the end of its day."""
+    return F.unix_micros(_end_of_day(F.to_date("event_time"))) - F.unix_micros("event_time")
+
+
+def _exp2(power: Column) -> Column:
+    return F.pow(F.lit(2.0), power)
+
+
+def _cents() -> Column:
+    """The amount in hundredths: longs add up exactly, and many times faster than decimals."""
+    return (F.col("amount") * 100).cast("long")
+
+
+def _count(kind: str) -> Column:
+    return F.sum(F.when(F.col("kind") == kind, 1).otherwise(0))
+
+
+def _last_days(by: str, length: int = WINDOW_DAYS) -> Any:
+    """The last `length` days of one entity, this day included."""
+    return Window.partitionBy(by).orderBy("n").rangeBetween(1 - length, 0)
+
+
+def _so_far(by: str) -> Any:
+    return Window.partitionBy(by).orderBy("n").rowsBetween(Window.unboundedPreceding, 0)
+
+
+def _as_of(rows: DataFrame, known: str = "known") -> DataFrame:
+    """event_time and known_time of rows that have a `day` and the latest known time of what they rest on."""
+    return rows.withColumn("event_time", _end_of_day(F.col("day"))).withColumn(
+        "known_time", F.greatest(F.col("event_time"), F.col(known))
+    )
+
+
+# ---- tables to tables -----------------------------------------------------------------------------
+
+
+def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame, items: DataFrame) -> DataFrame:
+    """`stats.item_stats` of every day on which an item was touched, shown or reviewed.
+
+    `shown_28d` examines position k with probability 1/k: a plain prior (Joachims 2017 uses the same
+    shape), until the shop's own examination is estimated.
+    """
+    bought = F.col("kind") == "purchase"
+    priced = bought & (F.col("quantity") > 0) & F.col("amount").isNotNull()
+    weight = _exp2(-_left_of_day() / F.lit(float(HALF_LIFE_DAYS * _DAY_US)))
+    none = F.lit(0).cast("long")
+    touched = interactions.groupBy("item_id", "day").agg(
+        _count("purchase").alias("purchases"),
+        _count("click").alias("clicks"),
+        none.alias("shown"),
+        F.sum(F.when(bought, F.round(weight * UNIT).cast("long")).otherwise(0)).alias("weight"),
+        F.sum(F.when(priced, _cents())).alias("cents"),
+        F.sum(F.when(priced, F.col("quantity"))).alias("quantity"),
+        none.alias("stars"),
+        none.alias("ratings"),
+        F.max("known_time").alias("known"),
+    )
+    zero = {"purchases": none, "clicks": none, "shown": none, "weight": none, "stars": none, "ratings": none}
+    nothing = {"cents": F.lit(None).cast("long"), "quantity": F.lit(None).cast("long")}
+    shown = rankings.groupBy("item_id", "day").agg(
+        F.sum(F.round(F.lit(UNIT) / F.col("position")).cast("long")).alias("shown"), F.max("known_time").alias("known")
+    )
+    rated = (
+        reviews.where("rating is not null")
+        .groupBy("item_id", "day")
+        .agg(F.sum("rating").alias("stars"), F.count("rating").alias("ratings"), F.max("known_time").alias("known"))
+    )
+    for part in (shown, rated):
+        filled = part.withColumns({k: v for k, v in {**zero, **nothing}.items() if k not in part.columns})
+        touched = touched.unionByName(filled)
+    daily = (
+        touched.groupBy("item_id", "day")
+        .agg(
+            *[F.sum(c).alias(c) for c in (*zero, *nothing)],
+            F.max("known").alias("known"),
+        )
+        .withColumn("n", _number())
+    )
+    recent, so_far = _last_days("item_id"), _so_far("item_id")
+    # n counts from ORIGIN and the end of a day is n + 1 days after it.
+    growth = _exp2((F.col("n") + 1) / F.lit(float(HALF_LIFE_DAYS)))
+    rows = daily.select(
+        "item_id",
+        "day",
+        F.sum("purchases").over(recent).alias("purchases_28d"),
+        F.sum("clicks").over(recent).alias("clicks_28d"),
+        (F.sum("shown").over(recent) / F.lit(float(UNIT))).alias("shown_28d"),
+        (F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth).alias("purchases_decayed"),
+        (F.col("cents") / F.col("quantity") / 100).alias("paid"),
+        (F.sum("stars").over(so_far) / F.sum("ratings").over(so_far)).alias("rating"),
+        F.max("known").over(so_far).alias("known"),
+    )
+    catalogue = items.groupBy("item_id").agg(
+        F.max_by("price", "known_time").cast("double").alias("listed"), F.max("known_time").alias("listed_known")
+    )
+    # A catalogue price counts only where the catalogue was known by then.
+    listed = F.when(F.col("listed_known") <= F.col("known_time"), F.col("listed"))
+    return _as_of(rows).join(catalogue, "item_id", "left").withColumn("price", F.coalesce("paid", listed))
+
+
+def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFrame) -> DataFrame:
+    """`stats.visitor_stats`. A basket counts on each day on which something was put into it."""
+    bought = F.col("kind") == "purchase"
+    none = F.lit(0).cast("long")
+    acted = interactions.groupBy("visitor", "day").agg(
+        _count("purchase").alias("purchases"),
+        F.sum(F.when(bought, _cents())).alias("spend"),
+        # Purchases without a basket's id are one basket a day.
+        F.countDistinct(F.when(bought, F.coalesce("basket_id", F.lit("")))).alias("baskets"),
+        none.alias("searches"),
+        F.max("known_time").alias("known"),
+    )
+    zero = {"purchases": none, "spend": F.lit(None).cast("long"), "baskets": none}
+    searched = searches.groupBy("visitor", "day").agg(
+        F.count(F.lit(1)).alias("searches"), F.max("known_time").alias("known")
+    )
+    reviewed = (
+        reviews.groupBy("visitor", "day").agg(F.max("known_time").alias("known")).withColumn("searches", F.lit(0))
+    )
+    for part in (searched, reviewed):
+        acted = acted.unionByName(part.withColumns(zero))
+    daily = (
+        acted.groupBy("visitor", "day")
+        .agg(*[F.sum(c).alias(c) for c in (*zero, "searches")], F.max("known").alias("known"))
+        .withColumn("n", _number())
+    )
+    recent, so_far = _last_days("visitor"), _so_far("visitor")
+    before = Window.partitionBy("visitor").orderBy("n").rowsBetween(Window.unboundedPreceding, -1)
+    last = F.max(F.when(F.col("purchases") > 0, F.col("n"))).over(before)
+    return _as_of(
+        daily.select(
+            "visitor",
+            "day",
+            F.sum("purchases").over(recent).alias("purchases_28d"),
+            (F.coalesce(F.sum("spend").over(recent), F.lit(0)) / 100).alias("spend_28d"),
+            F.sum("baskets").over(recent).alias("baskets_28d"),
+            F.sum("searches").over(recent).alias("searches_28d"),
+            (F.col("n") - last).cast("double").alias("days_since_purchase"),
+            F.max("known").over(so_far).alias("known"),
+        )
+    )
+
+
+def query_stats(searches: DataFrame, rankings: DataFrame, interactions: DataFrame) -> DataFrame:
+    """`stats.query_stats`: days on which a query was made that at least 3 visitors had made by then.
+
+    `searches` has the query normalised. Distinct visitors of a window are counted without listing
+    them: a visitor's search covers the days until the next one, at most 28, so each covered day has
+    each visitor once, and a running sum of beginnings and ends counts them.
+    """
+    daily = searches.groupBy("query", "day").agg(
+        F.count(F.lit(1)).alias("searches"), F.max("known_time").alias("known")
+    )
+    visits = searches.select("query", "visitor", "day").distinct().withColumn("n", _number())
+    each = Window.partitionBy("query", "visitor").orderBy("n")
+    visits = visits.withColumn("until", F.least(F.lead("n").over(each), F.col("n") + WINDOW_DAYS)).withColumn(
+        "first", (F.row_number().over(each) == 1).cast("long")
+    )
+    begins = visits.select("query", "n", F.lit(1).alias("covered"), F.col("first"))
+    # A cover without a next search ends after 28 days; `least` passes over the null of the last one.
+    ends = visits.select("query", F.col("until").alias("n"), F.lit(-1).alias("covered"), F.lit(0).alias("first"))
+    cover = begins.unionByName(ends).groupBy("query", "n").agg(F.sum("covered").alias("c"), F.sum("first").alias("f"))
+
+    answered = rankings.where("search_id is not null").select("ranking_id", "search_id").distinct()
+    clicks = (
+        interactions.where("kind = 'click' and ranking_id is not null")
+        .join(answered, "ranking_id")
+        .join(searches.select("search_id", "query"), "search_id")
+        .groupBy("query", "day")
+        .agg(F.count(F.lit(1)).alias("clicks"), F.max("known_time").alias("clicks_known"))
+    )
+    rows = (
+        daily.join(clicks, ["query", "day"], "full")
+        .withColumn("n", _number())
+        .join(cover, ["query", "n"], "full")
+        .fillna(0, ["searches", "clicks", "c", "f"])
+    )
+    recent, so_far = _last_days("query"), _so_far("query")
+    counted = rows.select(
+        "query",
+        "day",
+        F.col("searches").alias("today"),
+        F.sum("searches").over(recent).alias("searches_28d"),
+        F.sum("clicks").over(recent).alias("clicks_28d"),
+        F.sum("c").over(so_far).alias("visitors_28d"),
+        F.sum("f").over(so_far).alias("visitors"),
+        F.max(F.greatest("known", "clicks_known")).over(so_far).alias("known"),
+    )
+    return _as_of(counted.where((F.col("today") > 0) & (F.col("visitors") >= LEAST_VISITORS)))
+
+
+def visitor_history(interactions: DataFrame, first: str, last: str) -> DataFrame:
+    """`stats.visitor_history` of the days from `first` to `last`, from all purchases given."""
+    declared = table("stats", "visitor_history")
+    purchases = interactions.where("kind = 'purchase'").select("visitor", "item_id", "event_time", "known_time", "day")
+    since, until = date.fromisoformat(first), date.fromisoformat(last)
+
+    def one(rows: "pa.Table") -> "pa.Table":
+        return histories(rows, since, until)
+
+    return purchases.groupBy("visitor").applyInArrow(one, schema=spark.ddl(declared))
+
+
+# ---- one visitor's history ------------------------------------------------------------------------
+
+
+def histories(purchases: "pa.Table", first: date, last: date) -> "pa.Table":
+    """The history of ONE visitor at the end of each day from `first` to `last` on which they bought.
+
+    Takes visitor, item_id, event_time, known_time and day of all their purchases. Newest first by the
+    whole second of the last purchase (what every store can keep), ties by item id. Items beyond the
+    200th are forgotten for good unless they are bought again, but their counts are not.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = pc.unique(purchases["item_id"]).sort()
+    item = pc.index_in(purchases["item_id"], ids).to_numpy().astype(np.int64)
+    when = purchases["event_time"].cast(pa.int64()).to_numpy()
+    known = purchases["known_time"].cast(pa.int64()).to_numpy()
+    filed = purchases["day"].cast(pa.int32()).to_numpy().astype(np.int64)
+    order = np.lexsort((item, when, filed))
+    item, when, known, filed = item[order], when[order], known[order], filed[order]
+
+    days_active, starts = np.unique(filed, return_index=True)
+    ends = np.append(starts[1:], len(filed))
+    epoch = (ORIGIN - date(1970, 1, 1)).days
+    per_day = 1.0 / HALF_LIFE_DAYS
+    gain = np.exp2((when / _DAY_US - epoch) * per_day)
+    lasts, counts, weights = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64), np.zeros(len(ids))
+    recent = np.empty(0, np.int64)
+    latest_known = np.maximum.accumulate(known)
+    chosen: list[np.ndarray[Any, Any]] = []
+    columns: dict[str, list[np.ndarray[Any, Any]]] = {"times": [], "counts": [], "decayed": []}
+    moments, knowns, filed_days = [], [], []
+    low, high = (first - date(1970, 1, 1)).days, (last - date(1970, 1, 1)).days
+    for day, start, end in zip(days_active, starts, ends, strict=True):
+        bought = slice(start, end)
+        np.maximum.at(lasts, item[bought], when[bought] // 1_000_000)
+        np.add.at(counts, item[bought], 1)
+        np.add.at(weights, item[bought], gain[bought])
+        today = np.unique(item[bought])
+        # A row that is filed under a later day than it happened on can be older than what is already there.
+        recent = np.concatenate([today, recent[~np.isin(recent, today)]])
+        recent = recent[np.lexsort((recent, -lasts[recent]))][:LAST_ITEMS]
+        if low <= day <= high:
+            chosen.append(recent)
+            columns["times"].append(lasts[recent])
+            columns["counts"].append(counts[recent])
+            columns["decayed"].append(weights[recent] * np.exp2(-(float(day) + 1 - epoch) * per_day))
+            moments.append((int(day) + 1) * _DAY_US - 1)
+            knowns.append(max(moments[-1], int(latest_known[end - 1])))
+            filed_days.append(int(day))
+    return _history_table(purchases, ids, chosen, columns, moments, knowns, filed_days)
+
+
+def _history_table(
+    purchases: "pa.Table",
+    ids: "pa.Array",
+    chosen: Sequence["np.ndarray[Any, Any]"],
+    columns: dict[str, list["np.ndarray[Any, Any]"]],
+    moments: Sequence[int],
+    knowns: Sequence[int],
+    filed_days: Sequence[int],
+) -> "pa.Table":
+    """The rows of one visitor in the declared schema."""
+    import numpy as np
+    import pyarrow as pa
+
+    schema = arrow_schema(table("stats", "visitor_history"))
+    offsets = pa.array(np.cumsum([0, *[len(c) for c in chosen]]), pa.int32())
+
+    def flat(parts: Sequence["np.ndarray[Any, Any]"], kind: Any) -> "np.ndarray[Any, Any]":
+        return np.concatenate(parts) if parts else np.empty(0, kind)
+
+    moment = pa.timestamp("us", tz="UTC")
+    lists = {
+        "items": ids.take(pa.array(flat(chosen, np.int64))),
+        "times": pa.array(flat(columns["times"], np.int64) * 1_000_000, pa.int64()).cast(moment),
+        "counts": pa.array(flat(columns["counts"], np.int64), pa.int64()),
+        "decayed": pa.array(flat(columns["decayed"], np.float64), pa.float64()),
+    }
+    visitor = purchases["visitor"][0].as_py() if purchases.num_rows else ""
+    return pa.table(
+        {
+            "visitor": pa.array([visitor] * len(moments), pa.string()),
+            "event_time": pa.array(moments, pa.int64()).cast(moment),
+            "known_time": pa.array(knowns, pa.int64()).cast(moment),
+            **{
+                name: pa.ListArray.from_arrays(offsets, values.cast(schema.field(name).type.value_type))
+                for name, values in lists.items()
+            },
+            "day": pa.array(filed_days, pa.int32()).cast(pa.date32()),
+        }
+    ).cast(schema)
+
+
+# ---- the step -------------------------------------------------------------------------------------
+
+
+def with_normal_query(searches: DataFrame) -> DataFrame:
+    """Searches with the query as `jobs.events.normalised` has it; each distinct text is normalised once."""
+
+    def batches(rows: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+        import pyarrow as pa
+
+        for batch in rows:
+            texts = batch.column("query")
+            yield pa.RecordBatch.from_arrays([texts, pa.array([normalised(t.as_py()) for t in texts])], ["query", "q"])
+
+    texts = searches.select("query").where("query is not null").distinct()
+    normal = texts.mapInArrow(batches, schema="query string, q string")
+    return searches.join(normal, "query").drop("query").withColumnRenamed("q", "query").where("query <> ''")
+
+
+def _inputs(marks: Sequence[Mark], asked: Sequence[str]) -> dict[str, list[str]]:
+    """What the statistics of each day rest on: that day's marks by name, and all up to it by one hash.
+
+    Naming a year of marks in each of a year of marks would take 100 MB.
+    """
+    inputs: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
+    for mark in marks:
+        names.setdefault(mark.day, []).append(mark.name)
+    digest = hashlib.sha256()
+    for day in sorted({*names, *asked}):
+        today = sorted(names.get(day, []))
+        digest.update("\n".join([day, *today]).encode())
+        inputs[day] = [*today, f"safe/*/..{day}@{digest.hexdigest()[:16]}"]
+    return inputs
+
+
+def _range(have: Sequence[str], first: date | None, last: date | None, shop: str) -> list[str]:
+    """The days to write: those asked for, each of which must be published."""
+    if not have:
+        return []
+    low, high = first or date.fromisoformat(have[0]), last or date.fromisoformat(have[-1])
+    if low > high:
+        raise Problem(f"--first {low} is after --last {high}")
+    asked = days(low, high)
+    missing = [day for day in asked if day not in set(have)]
+    if missing:
+        raise Problem(
+            f"safe has nothing published for {len(missing)} of {len(asked)} days, the first is {missing[0]}",
+            do=f"run 'python -m jobs validate --shop {shop}' for these days first",
+        )
+    return asked
+
+
+def check_keys(house: Warehouse, marks: Sequence[Mark]) -> None:
+    """Each key once a day, read back from the files; `Refused` if not."""
+    import duckdb
+
+    if not (files := [str(file) for file in house.files(marks)]):
+        return
+    name = marks[0].table
+    key = ", ".join(table("stats", name).key)
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    with duckdb.connect() as engine:
+        twice = engine.execute(
+            f"SELECT count(*) FROM (SELECT {key}, day FROM read_parquet([{listed}], hive_partitioning=false) "  # noqa: S608
+            f"GROUP BY ALL HAVING count(*) > 1)"
+        ).fetchone()
+    if twice and twice[0]:
+        raise Refused(f"stats/{name} has {twice[0]:,} keys more than once a day", do="report this: it is a fault")
+
+
+def _transformed(
+    live: Any, house: Warehouse, marks: Mapping[str, list[Mark]], catalogue: list[Mark], asked: Sequence[str]
+) -> dict[str, DataFrame]:
+    """The four tables, of the days asked for."""
+    frames = {name: spark.read(live, house, "safe", name, found) for name, found in marks.items()}
+    items = spark.read(live, house, "safe", "items", catalogue)
+    searches = with_normal_query(frames["searches"])
+    made = {
+        "item_stats": item_stats(frames["interactions"], frames["rankings"], frames["reviews"], items),
+        "visitor_stats": visitor_stats(frames["interactions"], frames["searches"], frames["reviews"]),
+        "query_stats": query_stats(searches, frames["rankings"], frames["interactions"]),
+    }
+    within = F.col("day").between(asked[0], asked[-1])
+    return {
+        **{name: rows.where(within) for name, rows in made.items()},
+        "visitor_history": visitor_history(frames["interactions"], asked[0], asked[-1]),
+    }
+
+
+def aggregate(live: Any, house: Warehouse, asked: Sequence[str]) -> dict[str, list[Mark]]:
+    """Write and publish the four tables of the days asked for, and all marks of them, by table."""
+    marks = {name: house.marks("safe", name, None, asked[-1]) for name in SOURCES}
+    inputs = _inputs([mark for found in marks.values() for mark in found], asked)
+    written: dict[str, list[Mark]] = {}
+    for name, rows in _transformed(live, house, marks, house.marks("safe", "items"), asked).items():
+        with narrate(f"aggregate: {name}"), house.attempt("stats", name) as attempt:
+            spark.write(rows, attempt)
+            written[name] = [house.propose(attempt, day, step="aggregate", inputs=inputs[day]) for day in asked]
+        check_keys(house, written[name])
+    return written
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write and publish the statistics of a range of days."""
+    house, began = warehouse(args.shop), time.monotonic()
+    have = sorted({day for name in SOURCES for day in house.days("safe", name)})
+    if not have:
+        house.require("safe", "items", step="validate")
+        print(f"{args.shop}: no interactions, searches, rankings or reviews: there are no statistics to write.")
+        print(f"next: python -m jobs examples encoder --shop {args.shop}")
+        return
+    asked = _range(have, args.first, args.last, args.shop)
+    with spark.session("aggregate") as live:
+        written = aggregate(live, house, asked)
+    rows_in = {name: sum(mark.rows for mark in house.marks("safe", name, None, asked[-1])) for name in SOURCES}
+    report = [(name, len(m), sum(x.rows for x in m), sum(x.bytes for x in m) / 1e6) for name, m in written.items()]
+    print(grid(("table", "days", "rows", "MB"), report))
+    print(", ".join(f"{rows:,} {name}" for name, rows in rows_in.items()) + f" read up to {asked[-1]}")
+    print(f"in {time.monotonic() - began:.1f} s, in {house.root / 'stats'}")
+    print(f"next: python -m jobs materialise --shop {args.shop}")

@@ -1,0 +1,320 @@
+"""clean -> safe: pseudonyms for visitors, direct identifiers out, quasi-identifiers generalised, texts scrubbed.
+
+All of it in Spark's JVM, without a shuffle: files are one a day and sorted, and a file is one task.
+The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
+in no plan, no log and no column's name. After writing, an independent scan of what was written looks
+for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.
+If anything is left, nothing is proposed.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs import counting, generalising, scrubbing
+from jobs.cleaning import bounds, outcomes, summary
+from jobs.console import Problem, Refused, narrate, say
+from jobs.pseudonyms import DIGITS, DOMAINS, Key, key_file, load_key
+from jobs.spark import conform, read, session
+from jobs.tables import DELIVERED, WHOLE, Table, table
+from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, home, warehouse, write_atomically
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STEP = "anonymise"
+FREE = {"searches": "query", "reviews": "text", "tickets": "text"}
+GIB = str(1 << 30)
+SETTINGS = {
+    # As dear to open as a file may be large: so each file is one task and keeps its order, and no day is split.
+    "spark.sql.files.openCostInBytes": GIB,
+    "spark.sql.files.maxPartitionBytes": GIB,
+}
+
+
+# Pseudonyms -----------------------------------------------------------------------------------
+
+
+def with_key(spark: "SparkSession", rows: DataFrame, shop: str) -> DataFrame:
+    """`rows` beside the key as bytes in `_secret`, read from its file by the JVM."""
+    key = spark.read.format("binaryFile").load(str(key_file(shop)))
+    secret = F.unhex(F.trim(F.regexp_replace(F.col("content").cast("string"), r"\s", "")))
+    return rows.crossJoin(F.broadcast(key.select(secret.alias("_secret"))))
+
+
+def stand_in(column: Column, prefix: str, epoch: int, domain: str = "") -> Column:
+    """HMAC-SHA-256 of a column under `_secret`, as `jobs.pseudonyms` computes it. Null stays null."""
+    message = F.concat(F.lit(domain), column).cast("binary")
+    digest = F.lower(F.hex(F.hmac(F.col("_secret"), message, F.lit("SHA-256"))))
+    return F.concat(F.lit(f"{prefix}{epoch}_"), F.substr(digest, F.lit(1), F.lit(DIGITS)))
+
+
+def pseudonymised(rows: DataFrame, declared: Table, key: Key) -> DataFrame:
+    """visitor_id -> visitor, and every other column that points at a visitor, each in its own domain."""
+    if "visitor_id" in declared.names:
+        rows = rows.withColumn("visitor", stand_in(F.col("visitor_id"), "v", key.epoch))
+    for column in declared.columns:
+        if column.personal == "visitor" and column.name in DOMAINS:
+            domain = DOMAINS[column.name]
+            rows = rows.withColumn(column.name, stand_in(F.col(column.name), domain, key.epoch, f"{domain}:"))
+    return rows
+
+
+# Quasi-identifiers ----------------------------------------------------------------------------
+
+
+def quasi(declared: Table) -> list[str]:
+    """The columns that together could single a visitor out."""
+    return [c.name for c in declared.columns if c.personal == "quasi"]
+
+
+def groups(rows: DataFrame, columns: list[str]) -> dict[generalising.Group, int]:
+    """Rows by combination of quasi-identifiers, on the driver; a missing value is 'unknown'."""
+    known = [F.coalesce(F.trim(c), F.lit(generalising.UNKNOWN)).alias(c) for c in columns]
+    return {
+        tuple(row[c] for c in columns): row["count"] for row in rows.select(*known).groupBy(*columns).count().collect()
+    }
+
+
+def policy_of(
+    shop: str, columns: list[str], counts: dict[generalising.Group, int], marks: list[Mark]
+) -> generalising.Policy:
+    """The shop's fitted policy; fitted now, and written, if this is the first time."""
+    path = home() / shop / "policy" / "generalisation.json"
+    policy = generalising.load(path)
+    if policy is None:
+        fitted = generalising.fit(columns, counts)
+        policy = generalising.Policy(**{**fitted.__dict__, "fitted_on": tuple(m.name for m in marks)})
+        write_atomically(path, generalising.dump(policy))
+    missing = set(columns) - set(policy.levels)
+    if missing:
+        raise Problem(
+            f"the generalisation policy has no level for {', '.join(sorted(missing))}",
+            where=str(path),
+            do="add the level, or move the file away so that the next run fits all levels anew",
+        )
+    return policy
+
+
+def generalised(
+    spark: "SparkSession",
+    rows: DataFrame,
+    columns: list[str],
+    counts: dict[generalising.Group, int],
+    policy: generalising.Policy,
+) -> tuple[DataFrame, int]:
+    """Visitors with generalised columns, those in groups below k left out; and how many those are."""
+    after = generalising.merged(columns, counts, policy.levels)
+    few = generalising.small(after, policy.k)
+    maps = {
+        c: {v: generalising.generalise(c, v, policy.levels[c]) for v in sorted({g[i] for g in counts})}
+        for i, c in enumerate(columns)
+    }
+    kept = [group for group, size in sorted(after.items()) if size >= policy.k]
+    fields = ", ".join(f"`_{c}` string" for c in columns)
+    for c in columns:
+        values = (
+            F.create_map(*chain.from_iterable((F.lit(v), F.lit(g)) for v, g in maps[c].items()))
+            if len(maps[c]) < 200
+            else None
+        )
+        plain = F.coalesce(F.trim(c), F.lit(generalising.UNKNOWN))
+        if values is not None:
+            rows = rows.withColumn(c, values[plain])
+        else:
+            listed = spark.createDataFrame(list(maps[c].items()), "_from string, _to string")
+            rows = (
+                rows.join(F.broadcast(listed), plain == F.col("_from")).withColumn(c, F.col("_to")).drop("_from", "_to")
+            )
+    allowed = spark.createDataFrame(kept, fields)
+    same = [F.col(c) == F.col(f"_{c}") for c in columns]
+    return rows.join(F.broadcast(allowed), same, "left_semi"), few
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def write_in_place(rows: DataFrame, attempt: Attempt) -> None:
+    """One file a day without a shuffle: rows of a file stay together; undated tables are one sorted file."""
+    declared = table(attempt.zone, attempt.table)
+    day = F.col("day").cast("string") if declared.dated else F.lit(WHOLE)
+    kept = conform(rows, declared).withColumn(DAY_FOLDER, day)
+    if not declared.dated:
+        kept = kept.coalesce(1)
+    kept.sortWithinPartitions(DAY_FOLDER, *declared.key).write.mode("append").partitionBy(DAY_FOLDER).parquet(
+        str(attempt.path)
+    )
+
+
+def inspected(
+    spark: "SparkSession", attempt: Attempt, people: DataFrame, column: str
+) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+    """What lies in the written texts: by day, placeholders by type, and rows that still hold an identifier."""
+    rows = spark.read.option("basePath", str(attempt.path)).parquet(str(attempt.path))
+    rows = rows.select("visitor", F.col("day").cast("string").alias("_d"), column)
+    rows = rows.join(F.broadcast(people), "visitor", "left")
+    left = scrubbing.residue(F.col(column), {own: F.col(own) for own in scrubbing.OWN})
+    types = {name: F.regexp_count(F.col(column), F.lit(f"<{name}>")) for name in scrubbing.NAMES}
+    sums = [F.sum(count).alias(f"s:{name}") for name, count in types.items()]
+    sums += [F.sum(found.cast("long")).alias(f"r:{kind}") for kind, found in left.items()]
+    out = {}
+    for row in rows.groupBy("_d").agg(*sums).collect():
+        values = row.asDict()
+        out[values["_d"]] = tuple(
+            {key[2:]: int(value or 0) for key, value in values.items() if key.startswith(part)} for part in ("s:", "r:")
+        )
+    return out  # type: ignore[return-value]
+
+
+# The step -------------------------------------------------------------------------------------
+
+
+class Anonymiser:
+    """One run over one shop: what every table needs (key, people, policy), and what the report collects."""
+
+    def __init__(self, spark: "SparkSession", house: Warehouse) -> None:
+        self.spark, self.house, self.key = spark, house, load_key(house.shop)
+        self.people_marks = house.marks("clean", "visitors")
+        people = read(spark, house, "clean", "visitors", self.people_marks)
+        self.people = people.select("visitor_id", *scrubbing.OWN)
+        self.report: dict[str, Any] = {
+            "k": None,
+            "l": None,
+            "suppressed": 0,
+            "columns_dropped": {},
+            "columns_generalised": {},
+            "scrubbed": {},
+            "residue": {},
+            "key_epoch": self.key.epoch,
+            "policy_version": None,
+        }
+
+    def table(self, name: str, marks: list[Mark]) -> dict[str, int]:
+        """Anonymise one table for the days of `marks`, check what was written, and propose it."""
+        declared = table("clean", name)
+        rows = read(self.spark, self.house, "clean", name, marks)
+        dropped = [c.name for c in declared.columns if c.personal == "direct"]
+        if dropped:
+            self.report["columns_dropped"][name] = dropped
+        suppressed = 0
+        if name == "visitors":
+            rows, suppressed = self.visitors(rows, marks)
+        if name in FREE:
+            rows = scrubbing.scrubbed(rows, FREE[name])
+            rows = scrubbing.without_own(rows, FREE[name], scrubbing.own_patterns(self.people))
+        if any(c.personal == "visitor" for c in declared.columns):
+            rows = pseudonymised(with_key(self.spark, rows, self.house.shop), declared, self.key)
+        with self.house.attempt("safe", name) as attempt:
+            write_in_place(rows, attempt)
+            written = {day: n for (day, _, _), n in outcomes(attempt).items()}
+            by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
+            counting.check(STEP, name, by_day)
+            notes = self.checked(name, attempt)
+            for mark in marks:
+                inputs = [mark, *(self.people_marks if name in FREE else [])]
+                self.house.propose(
+                    attempt, mark.day, step=STEP, counts=by_day[mark.day], inputs=inputs, notes=notes.get(mark.day)
+                )
+        return counting.total(by_day.values())
+
+    def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int]:
+        """Generalise by the policy; suppress groups below k."""
+        columns = quasi(table("clean", "visitors"))
+        counts = groups(rows, columns)
+        policy = policy_of(self.house.shop, columns, counts, marks)
+        rows, suppressed = generalised(self.spark, rows, columns, counts, policy)
+        total = sum(counts.values())
+        if total and suppressed > policy.max_suppressed * total:
+            say(f"note: {suppressed} of {total} visitors fit no group of {policy.k} under policy {policy.version}")
+        self.report |= {
+            "suppressed": suppressed,
+            "suppressed_share": suppressed / total if total else 0.0,
+            "k_wanted": policy.k,
+            "policy_version": policy.version,
+            "columns_generalised": {c: {"level": policy.levels[c], "of": generalising.top(c)} for c in columns},
+            "l_of": generalising.SENSITIVE,
+        }
+        return rows, suppressed
+
+    def checked(self, name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
+        """Notes by day from a second look at what was written; `Refused` if a person can still be found in it."""
+        if name == "visitors":
+            return {WHOLE: self.groups_reached(attempt)}
+        if name not in FREE or not outcomes(attempt):
+            return {}
+        people = pseudonymised(with_key(self.spark, self.people, self.house.shop), table("clean", "visitors"), self.key)
+        found = inspected(self.spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
+        scrubs = counting.total(s for s, _ in found.values())
+        left = counting.total(r for _, r in found.values())
+        self.report["scrubbed"][name] = {kind: n for kind, n in scrubs.items() if n}
+        self.report["residue"][name] = left
+        if any(left.values()):
+            bad = sorted(day for day, (_, r) in found.items() if any(r.values()))
+            raise Refused(
+                f"safe/{name} would still hold direct identifiers: "
+                + ", ".join(f"{n} rows with {kind}" for kind, n in left.items() if n),
+                where=f"{len(bad)} days, first {bad[0]}",
+                do="nothing of this table was proposed; extend jobs/scrubbing.py for this form, and run again",
+            )
+        return {
+            day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": sum(r.values())}
+            for day, (s, r) in found.items()
+        }
+
+    def groups_reached(self, attempt: Attempt) -> dict[str, Any]:
+        """k and l of the visitors as written, counted from the file."""
+        import pyarrow.parquet as pq
+
+        columns = quasi(table("safe", "visitors"))
+        sizes: Counter[generalising.Group] = Counter()
+        for file in attempt.folder(WHOLE).glob("*.parquet"):
+            for row in pq.ParquetFile(file).read(columns=columns).to_pylist():
+                sizes[tuple(row[c] for c in columns)] += 1
+        reached = min(sizes.values(), default=None)
+        if reached is not None and reached < self.report["k_wanted"]:
+            raise Refused(
+                f"safe/visitors reaches only k = {reached}, not {self.report['k_wanted']}",
+                where=str(attempt.folder(WHOLE)),
+                do="nothing was proposed; look at the policy's levels",
+            )
+        self.report |= {"k": reached, "l": generalising.distinct_l(columns, sizes), "groups": len(sizes)}
+        return {"k": reached, "l": self.report["l"], "policy": self.report["policy_version"]}
+
+
+def run(args: argparse.Namespace) -> int:
+    """`python -m jobs anonymise`: every clean table, for a range of days."""
+    began = time.monotonic()
+    house = warehouse(args.shop)
+    first, last = bounds(args.first, args.last)
+    chosen = {name: marks for name in DELIVERED if (marks := house.marks("clean", name, first, last))}
+    if not any(m.rows for marks in chosen.values() for m in marks):
+        raise Problem(
+            f"shop '{args.shop}' has no clean rows for these days",
+            where=str(house.root / "clean"),
+            do=f"run 'python -m jobs clean --shop {args.shop}' first",
+        )
+    totals: dict[str, dict[str, int]] = {}
+    with session(STEP, **SETTINGS) as spark:
+        work = Anonymiser(spark, house)
+        for name, marks in chosen.items():
+            with narrate(f"anonymise {name}"):
+                totals[name] = work.table(name, marks)
+    path = home() / args.shop / "reports" / "privacy.json"
+    report = {"shop": args.shop, "first": first, "last": last, **work.report}
+    write_atomically(path, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    print(summary(totals))
+    scrubs = counting.total(work.report["scrubbed"].values())
+    left = sum(counting.total(work.report["residue"].values()).values())
+    print(f"visitors: k = {work.report['k']}, l = {work.report['l']}, {work.report['suppressed']} suppressed")
+    print(
+        f"texts: {', '.join(f'{n} {kind}' for kind, n in sorted(scrubs.items())) or 'nothing to scrub'}; residue {left}"
+    )
+    say(f"{time.monotonic() - began:.0f} s; proposed in {house.root / 'safe'}; report {path}")
+    say(f"Next: python -m jobs validate --shop {args.shop}")
+    return 0

@@ -1,0 +1,104 @@
+"""`demo`: a first useful result on a small generated shop, in its own temporary home, with the real steps.
+
+The steps of the tables share one process here, and so one JVM: apart from that it is the way of every run.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.console import OK, Problem, grid, narrate
+from jobs.house import doctor
+from jobs.house.environment import QUIET
+
+SCALE = "0.2"
+SHOP = "sample"
+JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+TABLES = ("clean", "anonymise", "validate", "aggregate", "materialise")
+
+
+def step(words: Sequence[str]) -> None:
+    """One command of ours in this process; its own words go to the log of the demo, not on screen."""
+    from jobs.__main__ import parser
+
+    args = parser().parse_args(list(words))
+    module, function = args.step.split(":")
+    with narrate(words[0]):
+        if code := getattr(__import__(module, fromlist=[function]), function)(args):
+            raise Problem(f"'{' '.join(words)}' ended with exit code {code}")
+
+
+def models(*words: str) -> str:
+    """One command of the learning room, in a process of its own; returns what it printed."""
+    with narrate(" ".join(words[:2])):
+        done = subprocess.run(
+            [sys.executable, "-m", "models", *words, "--shop", SHOP], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise Problem(f"'models {' '.join(words)}' failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    return done.stdout.strip()
+
+
+def before_and_after() -> str:
+    """One search, as it came and as the rooms below see it."""
+    from jobs.warehouse import warehouse
+
+    house = warehouse(SHOP)
+    clean = house.read("clean", "searches", columns=["event_time", "visitor_id", "query", "language"]).slice(0, 3)
+    safe = house.read("safe", "searches", columns=["event_time", "visitor", "query", "language"])
+    known = {(row["event_time"], row["query"]): row["visitor"] for row in safe.to_pylist()}
+    rows = [
+        (
+            str(r["event_time"])[:16],
+            r["query"][:40],
+            r["language"],
+            r["visitor_id"],
+            known.get((r["event_time"], r["query"])),
+        )
+        for r in clean.to_pylist()
+    ]
+    return grid(["time", "search", "language", "visitor in the closed zone", "below it"], rows)
+
+
+def a_visitor() -> str:
+    """The visitor with the most purchases, so that there is a reason to give."""
+    from collections import Counter
+
+    from jobs.warehouse import warehouse
+
+    rows = warehouse(SHOP).read("clean", "interactions", columns=["visitor_id", "kind"]).to_pylist()
+    bought = Counter(row["visitor_id"] for row in rows if row["kind"] == "purchase")
+    return str(min(bought, key=lambda visitor: (-bought[visitor], visitor)))
+
+
+def run(args: argparse.Namespace) -> int:
+    """A cleaned table and a recommendation with its reason."""
+    doctor.require(doctor.machine())
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="endcap-demo-"))
+    os.environ.update({**QUIET, "ENDCAP_HOME": str(folder), "ENDCAP_SPARK_CONF": "spark.driver.memory=1g"})
+    os.environ.setdefault("JDK_JAVA_OPTIONS", JVM)
+    try:
+        print(_shown(), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{time.monotonic() - began:.0f} s on a generated shop of {SCALE} of its usual size, in a home of its own,")
+    print("which is gone again. Next: make run SHOP=sample (minutes), or make run (the grocer's year).")
+    return OK
+
+
+def _shown() -> str:
+    """Run the steps, and what to show of them."""
+    step(["import", SHOP, "--scale", SCALE])
+    for name in TABLES:
+        step([name, "--shop", SHOP])
+    step(["examples", "recommender", "--shop", SHOP])
+    models("baseline", "recommend")
+    answer = models("recommend", a_visitor(), "--k", "3")
+    return f"\nSearches, cleaned:\n{before_and_after()}\n\nRecommended to the visitor who bought most:\n{answer}"

@@ -1,0 +1,96 @@
+"""Runs DAGs in this process with Airflow's own `dag.test()`: no scheduler, the same database, the same grid.
+
+    python -m jobs.house.runner PROGRESS '[["refresh_data", {"shop": "sample"}], ...]'
+
+One JSON line for each task that starts or ends goes to the file PROGRESS; Airflow's own talk goes to standard
+output. Exit code 0 if all DAGs succeed, 1 otherwise; a DAG runs only if the one before it succeeded.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobs.house.environment import dags_folder
+
+BY = "dag_test"  # the user under whom Airflow files runs of dag.test()
+
+
+def load(dag_id: str) -> Any:
+    """A DAG of our folder; any import error there is an error here."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    folder = dags_folder()
+    bag = BundleDagBag(dag_folder=str(folder), bundle_path=folder, bundle_name="dags-folder")
+    if bag.import_errors:
+        raise RuntimeError("; ".join(f"{Path(k).name}: {v.splitlines()[-1]}" for k, v in bag.import_errors.items()))
+    return bag.dags[dag_id]
+
+
+def close_stale_runs(dag_id: str) -> int:
+    """Runs of ours that a crash left `running` are failed, so that no scheduler ever takes them up again."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from sqlalchemy import select
+
+    with create_session() as session:
+        stale = session.scalars(
+            select(DagRun).where(
+                DagRun.dag_id == dag_id, DagRun.state == DagRunState.RUNNING, DagRun.triggering_user_name == BY
+            )
+        ).all()
+        for run in stale:
+            run.state = DagRunState.FAILED
+        return len(stale)
+
+
+def watched(dag: Any, tell: Callable[..., None]) -> Any:
+    """The DAG, telling of each task when it starts and how it ends. A failure is final: a person is watching."""
+
+    def started(context: Any) -> None:
+        tell(event="start", task=context["ti"].task_id)
+
+    def ended(state: str) -> Callable[[Any], None]:
+        def told(context: Any) -> None:
+            fault = context.get("exception")
+            tell(event="end", task=context["ti"].task_id, state=state, why=str(fault)[:500] if fault else "")
+
+        return told
+
+    for task in dag.tasks:
+        task.retries = 0
+        task.on_execute_callback = [started]
+        task.on_success_callback = [ended("success")]
+        task.on_failure_callback = [ended("failed")]
+        task.on_skipped_callback = [ended("skipped")]
+    return dag
+
+
+def main(argv: list[str]) -> int:
+    """Run each DAG in turn."""
+    progress, plan = Path(argv[0]), json.loads(argv[1])
+    with progress.open("a", encoding="utf-8") as stream:
+        for dag_id, conf in plan:
+
+            def tell(dag: str = dag_id, **what: Any) -> None:
+                stream.write(json.dumps({"dag": dag, "at": time.time(), **what}) + "\n")
+                stream.flush()
+
+            dag = watched(load(dag_id), tell)
+            close_stale_runs(dag_id)
+            try:
+                run = dag.test(run_conf=conf)
+            except Exception as fault:
+                tell(event="refused", why=f"{type(fault).__name__}: {str(fault).splitlines()[0][:300]}")
+                return 1
+            tell(event="done", state=str(run.state), run=run.run_id)
+            if str(run.state) != "success":
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

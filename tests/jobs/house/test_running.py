@@ -1,0 +1,211 @@
+"""`run`: words are checked before work, progress is understood, the page shows what the reports hold."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.__main__ import parser
+from jobs.console import Problem, Usage
+from jobs.house import page, running
+
+GIB = 1 << 30
+
+
+def args(*words: str) -> argparse.Namespace:
+    return parser().parse_args(["run", *words])
+
+
+def test_params_that_were_not_given_are_left_to_the_dag() -> None:
+    refresh, train = running.confs(args("--shop", "sample"))
+    assert refresh == ("refresh_data", {"shop": "sample", "examples": ["encoder", "recommender"]})
+    assert train == ("train_models", {"shop": "sample", "models": ["encoder", "recommender"]})
+
+
+def test_params_that_were_given(tmp_path: Path) -> None:
+    words = (
+        "--shop",
+        "electronics",
+        "--from",
+        str(tmp_path),
+        "--first",
+        "2017-01-01",
+        "--last",
+        "2017-01-31",
+        "--pairs",
+        "64",
+    )
+    refresh, train = running.confs(args(*words))
+    assert refresh[1] == {
+        "shop": "electronics",
+        "examples": ["encoder"],
+        "folder": str(tmp_path),
+        "first": "2017-01-01",
+        "last": "2017-01-31",
+    }
+    assert train[1] == {"shop": "electronics", "models": ["encoder"], "pairs": 64}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--shop", "smaple"), "did you mean 'sample'"),
+        (("--shop", "sample", "--from", "/no/such/folder"), "no folder"),
+        (("--shop", "electronics"), "FROM=DIR"),
+        (("--shop", "sample", "--first", "2017-02-01", "--last", "2017-01-01"), "exchange them"),
+        (("--shop", "sample", "--last", "2999-01-01"), "yet to come"),
+        (("--shop", "sample", "--pairs", "0"), "below 1"),
+    ],
+)
+def test_words_are_checked_before_work(home: Path, words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(Usage, match=told):
+        running.check(args(*words))
+    assert not home.exists()
+
+
+def test_without_java_nothing_starts(home: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs", "run", "--shop", "sample"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ENDCAP_HOME": str(home), "PATH": str(tmp_path), "JAVA_HOME": ""},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Java is missing" in done.stderr and "openjdk-17-jre-headless" in done.stderr
+    assert not home.exists()
+
+
+def test_a_run_of_the_same_shop_is_not_doubled(home: Path) -> None:
+    with running.registered("sample"):
+        with pytest.raises(Problem, match="a run of 'sample' is going on"), running.registered("sample"):
+            pass
+        with running.registered("grocer"):
+            pass
+    assert list((home / "run").glob("run-*.json")) == []
+
+
+def test_nothing_of_a_run_outlives_it(home: Path) -> None:
+    from jobs.house import processes
+
+    with running.registered("sample") as mark:
+        child = subprocess.Popen(
+            ["sleep", "60"], start_new_session=True, env={**os.environ, "ENDCAP_HOME": str(home), running.MARK: mark}
+        )
+        assert running.runners_left() == []
+    assert processes.started(child.pid) is None
+    child.wait()
+
+
+def test_what_a_dead_run_left_is_ended(home: Path) -> None:
+    from jobs.house import processes
+
+    child = subprocess.Popen(
+        ["sleep", "60"], start_new_session=True, env={**os.environ, "ENDCAP_HOME": str(home), running.MARK: "dead"}
+    )
+    (home / "run").mkdir(parents=True)
+    (home / "run" / "run-dead.json").write_text(
+        json.dumps({"mark": "dead", "shop": "sample", "pid": child.pid, "started": 1})
+    )
+    assert running.runners_left() == [child.pid]
+    with running.registered("sample"):
+        assert processes.started(child.pid) is None
+    child.wait()
+
+
+def test_progress() -> None:
+    told = running.Told()
+    for line in (
+        {"event": "start", "dag": "d", "task": "clean", "at": 10.0},
+        {"event": "end", "dag": "d", "task": "clean", "at": 12.5, "state": "success", "why": ""},
+        {"event": "end", "dag": "d", "task": "index", "at": 13.0, "state": "skipped", "why": ""},
+        {"event": "start", "dag": "d", "task": "promote", "at": 13.0},
+        {"event": "end", "dag": "d", "task": "promote", "at": 14.0, "state": "failed", "why": "no"},
+    ):
+        told.hear(json.dumps(line))
+    assert [(t.name, t.seconds, t.state) for t in told.tasks] == [
+        ("clean", 2.5, "success"),
+        ("index", 0.0, "skipped"),
+        ("promote", 1.0, "failed"),
+    ]
+    assert told.faults == ["promote: no"]
+
+
+RESULTS: dict[str, Any] = {
+    "shop": "sample",
+    "seconds": 90.0,
+    "peak": 3 * GIB,
+    "tasks": [
+        {"dag": "refresh_data", "task": "clean", "state": "success", "seconds": 12.5, "peak": GIB},
+        {"dag": "train_models", "task": "index", "state": "skipped", "seconds": 0.0, "peak": 0},
+    ],
+    "law": {
+        "ok": True,
+        "reasons": {"bad_price": 2},
+        "steps": [{"step": "clean", "table": "items", "in": 10, "out": 8, "quarantined": 2, "ok": True}],
+    },
+    "privacy": {"k": 5, "residue": 0, "columns": {"dropped": ["name", "email"]}},
+    "search": {
+        "primary": "ndcg@10",
+        "test": {"what": "queries", "n": 82},
+        "systems": {
+            "BM25 <b>": {
+                "recall@10": {"mean": 0.5, "low": 0.4, "high": 0.6},
+                "ndcg@10": {"mean": 0.6721, "low": 0.61, "high": 0.73},
+            }
+        },
+        "paired": {"metric": "ndcg@10", "mean": 0.011, "low": -0.002, "high": 0.025, "n": 82},
+    },
+    "recommend": None,
+    "models": [{"bundle": "search", "version": 2, "verdict": "refused", "why": "the interval holds zero"}],
+    "examples": [
+        {
+            "kind": "search",
+            "asked": "耳机 <script>",
+            "answer": [{"item_id": "1", "title": "无线耳机", "why": {"bm25": 3.2}}],
+        }
+    ],
+}
+
+
+def test_the_page_on_screen() -> None:
+    told = page.summary(RESULTS)
+    for word in (
+        "1.5 minutes",
+        "3.00 GiB",
+        "quarantined",
+        "residue: 0",
+        "2 bad_price",
+        "0.672 [0.610, 0.730]",
+        "candidate minus champion, ndcg@10: 0.011 [-0.002, 0.025], n = 82",
+        "refused",
+        "clean 12 s",
+        "无线耳机",
+    ):
+        assert word in told, word
+    assert "index" not in told, "a skipped task took no time"
+    assert told.count("\n") < 45
+
+
+def test_the_page_of_html_is_whole_and_inert() -> None:
+    made = page.html(RESULTS)
+    assert "<script" not in made and "BM25 &lt;b&gt;" in made and "耳机 &lt;script&gt;" in made
+    assert "http" not in made, "nothing is fetched"
+    for word in (
+        "Rows and refusals by step",
+        "Privacy",
+        "Promoted or refused",
+        "Time by step",
+        "the interval holds zero",
+    ):
+        assert word in made, word
+
+
+def test_what_no_report_holds_is_left_out() -> None:
+    bare = {**RESULTS, "law": None, "privacy": None, "search": None, "models": None, "examples": []}
+    assert "Privacy" not in page.html(bare) and "Privacy" not in page.summary(bare)

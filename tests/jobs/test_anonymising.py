@@ -1,0 +1,132 @@
+"""Anonymisation, end to end on a small shop: who the visitors are is gone, and the key is nowhere."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.pseudonyms import linked, load_key, pseudonym
+from jobs.warehouse import Warehouse, warehouse
+
+KNOWN = datetime(2020, 1, 3, tzinfo=UTC)
+DAY = "2020-01-01"
+
+
+def origin(row: int) -> dict[str, Any]:
+    return {"source_file": "f.csv", "source_row": row, "known_time": KNOWN, "simulated": False}
+
+
+def shop(put: Callable[..., Any]) -> Warehouse:
+    """100 visitors in three large groups, and one who fits no group."""
+    people = [
+        {
+            "visitor_id": f"u{n}",
+            "name": f"Ann Smith{n}",
+            "email": f"ann{n}@x.example",
+            "phone": f"+1 415 555 {n:04d}",
+            "age": ("19-24", "45-54", None)[n % 3] if n < 99 else "65+",
+            "kids": "0" if n < 99 else "3+",
+            **origin(n),
+        }
+        for n in range(100)
+    ]
+    put("toy", "clean", "visitors", people)
+    put("toy", "clean", "items", [{"item_id": "i1", "title": "tea", "language": "en", **origin(1)}])
+    event = {"event_time": datetime(2020, 1, 1, 10, tzinfo=UTC), "day": date(2020, 1, 1)}
+    texts = ["hi, ann{n}@x.example here", "Smith{n}, 415-555-{n:04d}", "good tea", None]
+    tickets = [
+        {"ticket_id": f"t{n:03d}", "visitor_id": f"u{n}", "text": t and t.format(n=n), "language": "en", **event}
+        | origin(n)
+        for n in range(100)
+        for t in [texts[n % 4]]
+    ]
+    put("toy", "clean", "tickets", tickets, DAY)
+    bought = {"item_id": "i1", "kind": "purchase", "basket_id": "u1"}
+    put(
+        "toy",
+        "clean",
+        "interactions",
+        [{"interaction_id": "n1", "visitor_id": "u1", **bought, **event, **origin(1)}],
+        DAY,
+    )
+    return warehouse("toy")
+
+
+def step(name: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs", name, "--shop", "toy", "--verbose"], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_safe_zone_holds_no_visitor_and_the_key_is_in_no_log(
+    put: Callable[..., Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = shop(put)
+    logs = tmp_path / "events"
+    logs.mkdir()
+    monkeypatch.setenv(
+        "ENDCAP_SPARK_CONF",
+        f"spark.driver.memory=1g;spark.sql.shuffle.partitions=2;spark.eventLog.enabled=true;spark.eventLog.dir={logs};"
+        "spark.eventLog.compress=false",
+    )
+    done = step("anonymise", tmp_path)
+    assert done.returncode == 0, done.stderr
+    key = load_key("toy")
+
+    log = "".join(p.read_text() for p in logs.rglob("*") if p.is_file())
+    assert "hmac" in log.lower()  # the log does hold the plan
+    for form in (key.secret.hex(), key.secret.hex().upper(), str(list(key.secret))[1:-1]):
+        assert form not in log + done.stdout + done.stderr
+
+    visitors = house.read("safe", "visitors", state="proposed").to_pylist()
+    assert {v["visitor"] for v in visitors} == {pseudonym(key, f"u{n}") for n in range(99)}
+    assert set(Counter((v["age"], v["kids"]) for v in visitors).values()) == {33}
+    assert {v["age"] for v in visitors} == {"19-24", "45-54", "unknown"}
+    mark = house.marks("safe", "visitors", state="proposed")[0]
+    assert (mark.counts["in"], mark.counts["out"], mark.counts["suppressed"]) == (100, 99, 1)
+    assert house.marks("safe", "visitors") == []  # only the data gate publishes
+
+    bought = house.read("safe", "interactions", state="proposed").to_pylist()[0]
+    assert bought["visitor"] == pseudonym(key, "u1")
+    assert bought["basket_id"] == linked(key, "basket", "u1")
+
+    tickets = {t["ticket_id"]: t["text"] for t in house.read("safe", "tickets", state="proposed").to_pylist()}
+    assert tickets["t000"] == "hi, <EMAIL> here"
+    assert tickets["t001"] == "<NAME>, <PHONE>"
+    assert (tickets["t002"], tickets["t003"]) == ("good tea", None)
+
+    report = json.loads((home / "toy" / "reports" / "privacy.json").read_text())
+    assert (report["k"], report["suppressed"], report["key_epoch"]) == (33, 1, 1)
+    assert report["columns_dropped"]["visitors"] == ["name", "email", "phone", "address"]
+    assert report["scrubbed"]["tickets"] == {"EMAIL": 25, "NAME": 25, "PHONE": 25}
+    assert set(report["residue"]["tickets"].values()) == {0}
+
+    first = {m.table: m.sha256 for t in ("visitors", "tickets") for m in house.marks("safe", t, state="proposed")}
+    assert step("anonymise", tmp_path).returncode == 0
+    assert first == {
+        m.table: m.sha256 for t in ("visitors", "tickets") for m in house.marks("safe", t, state="proposed")
+    }
+
+
+def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, tmp_path: Path) -> None:
+    """A policy that is there is used, not fitted again; who does not fit it is suppressed."""
+    from jobs import generalising as g
+
+    house = shop(put)
+    path = home / "toy" / "policy" / "generalisation.json"
+    path.parent.mkdir(parents=True)
+    levels = {c: g.top(c) for c in g.HIERARCHIES} | {"kids": 0}
+    path.write_text(g.dump(g.Policy(levels, version=7)))
+    before = path.read_text()
+    assert step("anonymise", tmp_path).returncode == 0
+    assert path.read_text() == before
+    visitors = house.read("safe", "visitors", state="proposed").to_pylist()
+    assert {(v["age"], v["kids"]) for v in visitors} == {("*", "0")}
+    assert len(visitors) == 99
+    assert house.marks("safe", "visitors", state="proposed")[0].notes["policy"] == 7
