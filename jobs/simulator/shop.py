@@ -437,7 +437,7 @@ def follow(
     def row(kind: str, after: int, **more: Any) -> Row:
         time = clock(micros + after * 1_000_000)
         return {
-            "interaction_id": f"{kind[0]}{id}",
+            "interaction_id": f"{kind}-{id}",
             "event_time": time,
             "visitor_id": visitor,
             "item_id": item,

