@@ -1,6 +1,6 @@
 """clean -> safe: pseudonyms for visitors, direct identifiers out, quasi-identifiers generalised, texts scrubbed.
 
-All of it in Spark's JVM, without a shuffle: files are one a day and sorted, and a file is one task.
+All of it in Spark's JVM, without a Python function; a table of tens of millions of rows without a shuffle.
 The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
 in no plan, no log and no column's name. After writing, an independent scan of what was written looks
 for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.
@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs import counting, generalising, scrubbing
-from jobs.cleaning import bounds, outcomes, summary
+from jobs.cleaning import ROWS_A_TASK, bounds, outcomes, summary
 from jobs.console import Problem, Refused, narrate, say
 from jobs.pseudonyms import DIGITS, DOMAINS, Key, key_file, load_key
 from jobs.spark import conform, read, session
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
 
 STEP = "anonymise"
 FREE = {"searches": "query", "reviews": "text", "tickets": "text"}
-GIB = str(1 << 30)
-SETTINGS = {
-    # As dear to open as a file may be large: so each file is one task and keeps its order, and no day is split.
-    "spark.sql.files.openCostInBytes": GIB,
-    "spark.sql.files.maxPartitionBytes": GIB,
-}
+BIG = 3_000_000  # rows from which a shuffle by day costs more than a task a file
+OPEN_COST = "spark.sql.files.openCostInBytes"
+SETTINGS = {"spark.sql.files.maxPartitionBytes": str(1 << 30)}  # no day is split
 
 
 # Pseudonyms -----------------------------------------------------------------------------------
@@ -140,13 +137,15 @@ def generalised(
 # Writing --------------------------------------------------------------------------------------
 
 
-def write_in_place(rows: DataFrame, attempt: Attempt) -> None:
-    """One file a day without a shuffle: rows of a file stay together; undated tables are one sorted file."""
+def write_days(rows: DataFrame, attempt: Attempt, count: int) -> None:
+    """One sorted file a day. Of a big table every input file is one task, so that nothing is shuffled."""
     declared = table(attempt.zone, attempt.table)
     day = F.col("day").cast("string") if declared.dated else F.lit(WHOLE)
     kept = conform(rows, declared).withColumn(DAY_FOLDER, day)
     if not declared.dated:
         kept = kept.coalesce(1)
+    elif count < BIG:
+        kept = kept.repartition(max(2, count // ROWS_A_TASK + 1), DAY_FOLDER)
     kept.sortWithinPartitions(DAY_FOLDER, *declared.key).write.mode("append").partitionBy(DAY_FOLDER).parquet(
         str(attempt.path)
     )
@@ -198,6 +197,9 @@ class Anonymiser:
     def table(self, name: str, marks: list[Mark]) -> dict[str, int]:
         """Anonymise one table for the days of `marks`, check what was written, and propose it."""
         declared = table("clean", name)
+        count = sum(m.rows for m in marks)
+        # As dear to open as a file may be large: then each file of a big table is one task and keeps its order.
+        self.spark.conf.set(OPEN_COST, str(1 << 30 if count >= BIG else 1 << 20))
         rows = read(self.spark, self.house, "clean", name, marks)
         dropped = [c.name for c in declared.columns if c.personal == "direct"]
         if dropped:
@@ -211,7 +213,7 @@ class Anonymiser:
         if any(c.personal == "visitor" for c in declared.columns):
             rows = pseudonymised(with_key(self.spark, rows, self.house.shop), declared, self.key)
         with self.house.attempt("safe", name) as attempt:
-            write_in_place(rows, attempt)
+            write_days(rows, attempt, count)
             written = {day: n for (day, _, _), n in outcomes(attempt).items()}
             by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
             counting.check(STEP, name, by_day)

@@ -26,6 +26,7 @@ _DEFAULTS = {
     # Without its native library Hadoop forks a `chmod` for every local file; the raw file system does not, and writes
     # no .crc files (a mark holds a SHA-256). A folder of a year was 20 s of forks.
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",  # nobody reads an attempt before its mark
     "spark.driver.memory": "3g",
     "spark.log.level": "ERROR",
 }

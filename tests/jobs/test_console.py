@@ -19,7 +19,7 @@ def test_a_question_keeps_its_mark() -> None:
 def test_a_misspelt_name_is_suggested_and_a_strange_one_gets_the_list() -> None:
     assert suggest("smaple", ["sample", "grocer"]) == "did you mean 'sample'?"
     assert suggest("zzz", ["b", "a"]) == "choose one of: a, b"
-    with pytest.raises(Usage, match="unknown table 'itmes'.*did you mean 'items'"):
+    with pytest.raises(Usage, match=r"unknown table 'itmes'.*did you mean 'items'"):
         one_of("table", "itmes", ["items"])
 
 
