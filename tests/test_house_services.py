@@ -169,7 +169,7 @@ def test_a_changed_param_reaches_the_command_and_a_killed_task_leaves_no_process
     end = time.monotonic() + 60
     while not any("jobs clean" in processes.command(pid) for pid in house.marked()) and time.monotonic() < end:
         time.sleep(0.2)
-    assert house.call("PATCH", f"{path}/clean", {"new_state": "failed", "dry_run": False})[0] == 200
+    assert house.call("PATCH", f"{path}/clean", {"new_state": "failed"})[0] == 200
     end = time.monotonic() + 60
     while any("jobs clean" in processes.command(pid) for pid in house.marked()) and time.monotonic() < end:
         time.sleep(0.5)

@@ -1,23 +1,27 @@
 """The README's tree is true: one line a file, in the file's own words. `python tests/test_readme.py` renews it."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- tree -->\n```\n", "```\n<!-- /tree -->"
 ROOMS = ("dags", "jobs", "feature_repo", "models", "docker")
+NO_PACKAGES = {
+    "dags": "When: which command, after which, on which days. Airflow only",
+    "feature_repo": "Features: Feast's definitions",
+    "docker": "Images, and the production composition",
+}
 
 
 def first_line(path: Path) -> str:
-    """What a file says of itself: the first sentence of its docstring, or of its first comment."""
+    """What a file says of itself: the first line of its docstring, its heading, or its first comment."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
-        return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].rstrip(".")
-    comments = (
-        line.lstrip("#/<!- ").rstrip("-> .") for line in text.splitlines() if line.lstrip().startswith(("#", "<!--"))
-    )
-    return next((comment for comment in comments if comment and not comment.startswith("syntax=")), "")
+        return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].lstrip("# ").rstrip(".")
+    comments = re.findall(r"(?m)(?:^\s*(?:#(?!!)|//)|/\*|<!--)\s*(.*?)\s*(?:-->.*|\*/.*)?$", text)
+    return next((comment.rstrip(".") for comment in comments if comment and not comment.startswith("syntax=")), "")
 
 
 def tree() -> str:
@@ -36,7 +40,8 @@ def tree() -> str:
         if file.parent != folder:
             folder = file.parent
             room = ROOT / folder / "__init__.py"
-            lines.append(f"{folder.as_posix()}/".ljust(30) + (first_line(room) if room.exists() else ""))
+            said = first_line(room) if room.exists() else NO_PACKAGES[folder.as_posix()]
+            lines.append(f"{folder.as_posix()}/".ljust(30) + said)
         if file.name != "__init__.py":
             lines.append(("  " * len(folder.parts) + file.name).ljust(30) + first_line(ROOT / file))
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -1,3 +1,4 @@
+// What the page does: it asks the API, shows answers with their reasons, and sends back what the visitor did
 "use strict";
 
 const $ = (id) => document.getElementById(id);

@@ -1,0 +1,70 @@
+"""The generated shop's planted faults: each is found with its reason, nothing else is refused, no row is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.counting import TERMS
+from jobs.tables import DELIVERED
+from jobs.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the whole shop was imported and cleaned by the real commands."""
+    home = tmp_path_factory.mktemp("planted") / "home"
+    environ = {**os.environ, "ENDCAP_HOME": str(home)}
+    for words in (["import", "sample", "--scale", "0.3"], ["clean", "--shop", "sample"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs", *words], env=environ, cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    return home
+
+
+@pytest.fixture
+def house(cleaned: Path) -> Warehouse:
+    return Warehouse("sample", cleaned / "sample" / "warehouse")
+
+
+def planted(cleaned: Path) -> dict[tuple[str, str, int], str]:
+    """What the simulator knows: the reason for each planted fault, by table, file and row."""
+    faults = json.loads((cleaned / "sample" / "truth" / "faults.json").read_text())
+    return {(fault["table"], fault["file"], fault["row"]): fault["reason"] for fault in faults}
+
+
+def test_every_planted_fault_is_found_with_its_reason_and_nothing_else_is(cleaned: Path, house: Warehouse) -> None:
+    found = {
+        (name, row["source_file"], row["source_row"]): row["reason"]
+        for name in DELIVERED
+        for row in house.read("quarantine", f"clean.{name}").to_pylist()
+    }
+    known = planted(cleaned)
+    assert found == {place: reason for place, reason in known.items() if reason != "duplicate"}
+    assert len(set(known.values())) == 9  # every reason code is among them
+
+
+def test_every_planted_duplicate_is_dropped_and_counted(cleaned: Path, house: Warehouse) -> None:
+    for name in DELIVERED:
+        twice = [place for place, reason in planted(cleaned).items() if place[0] == name and reason == "duplicate"]
+        assert sum(mark.counts["duplicates"] for mark in house.marks("clean", name)) == len(twice)
+        rows = house.read("clean", name, columns=["source_file", "source_row"]).to_pylist()
+        kept = {(name, row["source_file"], row["source_row"]) for row in rows}
+        assert not kept & set(twice)
+
+
+def test_rows_in_are_rows_out_plus_all_that_has_a_reason(house: Warehouse) -> None:
+    for name in DELIVERED:
+        raw = sum(mark.rows for mark in house.marks("raw", name))
+        out = house.read("clean", name).num_rows
+        refused = house.read("quarantine", f"clean.{name}").num_rows
+        marks = house.marks("clean", name)
+        assert sum(mark.counts["in"] for mark in marks) == raw
+        assert sum(mark.counts[term] for mark in marks for term in TERMS) == raw
+        assert raw == out + refused + sum(mark.counts["duplicates"] for mark in marks)
