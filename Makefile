@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (minutes, the first time) ..." >&2
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet uv
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet -c constraints.txt \
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --compile-bytecode -c constraints.txt \
 	  -e '.[data,learn,serve,orchestrate,dev]'
 	@touch $@
 
