@@ -98,6 +98,41 @@ def law_rows(law: Any) -> tuple[list[str], Rows]:
     return names, [tuple(row.get(name, 0) for name in names) for row in rows]
 
 
+def law_by_step(law: Any) -> tuple[list[str], Rows]:
+    """The law's terms added up over the tables of each step, in the order of the steps."""
+    steps: dict[str, dict[str, int]] = {}
+    for row in listed(law):
+        terms = steps.setdefault(str(row.get("step")), {})
+        for name in LAW[2:-1]:
+            terms[name] = terms.get(name, 0) + int(row.get(name) or 0)
+    names = [name for name in LAW[2:-1] if any(terms[name] for terms in steps.values())]
+    return ["step", *names], [(step, *(terms[name] for name in names)) for step, terms in steps.items()]
+
+
+def privacy_lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a privacy officer asks first: what was dropped and generalised, the groups' size, what is left."""
+
+    def every(name: str) -> str:
+        return ", ".join(c for columns in (report.get(name) or {}).values() for c in columns) or "none"
+
+    def added(name: str) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for counts in (report.get(name) or {}).values():
+            for kind, rows in counts.items():
+                total[kind] = total.get(kind, 0) + int(rows)
+        return total
+
+    levels = (report.get("columns_generalised") or {}).items()
+    scrubbed = ", ".join(f"{show(n)} {kind}" for kind, n in sorted(added("scrubbed").items()))
+    return [
+        ("columns dropped", every("columns_dropped")),
+        ("columns generalised", ", ".join(f"{c} {at['level']} of {at['of']}" for c, at in levels) or "none"),
+        ("smallest group (k)", f"{show(report.get('k'))}; {show(report.get('suppressed'))} visitors suppressed"),
+        ("found and replaced in texts", scrubbed or "nothing"),
+        ("identifiers left in texts", show(sum(added("residue").values()))),
+    ]
+
+
 def reasons(law: Any) -> str:
     """'12 bad_type, 3 orphan': refused rows by reason."""
     found = law.get("reasons") if isinstance(law, Mapping) else None
@@ -132,13 +167,13 @@ def summary(results: Mapping[str, Any]) -> str:
         f"\n{results['shop']}: {results['seconds'] / 60:.1f} minutes, "
         f"peak memory of all processes {results['peak'] / GIB:.2f} GiB"
     ]
-    headers, rows = law_rows(results["law"])
+    headers, rows = law_by_step(results["law"])
     if rows:
-        parts += ["", "Rows by step (all of them: 'python -m jobs law')", grid(headers, rows[:12])]
+        parts += ["", "Rows by step (by table: 'python -m jobs law')", grid(headers, rows)]
     if told := reasons(results["law"]):
         parts.append(f"Refused rows by reason: {told}")
     if results["privacy"]:
-        parts += ["", "Privacy", *(f"  {name}: {show(value)}" for name, value in flat(results["privacy"])[:8])]
+        parts += ["", "Privacy", *(f"  {name}: {value}" for name, value in privacy_lines(results["privacy"]))]
     for name in ("search", "recommend"):
         if results[name]:
             test = results[name].get("test") or {}
@@ -153,6 +188,8 @@ def summary(results: Mapping[str, Any]) -> str:
         parts += ["", "Served now", *("  " + "  ".join(show(cell) for cell in row)[:140] for row in rows[:4])]
     slow = sorted(timed(results), key=lambda row: -row[2])[:5]
     parts += ["", "Where the time went", "  " + ", ".join(f"{task} {seconds:.0f} s" for task, _, seconds, _ in slow)]
+    if results["examples"]:
+        parts += ["", "Asked"]
     for example in results["examples"][:6]:
         first = hits(example["answer"])[:2]
         parts.append(
@@ -228,7 +265,7 @@ def html(results: Mapping[str, Any]) -> str:
     """The whole page as one file: no script, nothing fetched from anywhere."""
     shop = str(results["shop"])
     told = f"{results['seconds'] / 60:.1f} minutes, peak memory of all processes {results['peak'] / GIB:.2f} GiB."
-    privacy = flat(results["privacy"]) if results["privacy"] else []
+    privacy = privacy_lines(results["privacy"]) if results["privacy"] else []
     models = columns(listed(results["models"]))
     again = (
         f"<p><code>make up SHOP={escape.escape(shop)}</code> starts Airflow, MLflow, Feast's page and the API. "
