@@ -24,7 +24,7 @@ _DEFAULTS = {
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # the driver lists a year faster
     "spark.sql.ansi.enabled": "false",  # a bad value is a null that `clean` gives a reason, not the end of a run
     # Without its native library Hadoop forks a `chmod` for every local file; the raw file system does not, and writes
-    # no .crc files (a mark holds a SHA-256). A folder of a year was 20 s of forks.
+    # no .crc files (a mark holds a SHA-256).
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",  # nobody reads an attempt before its mark
     "spark.driver.memory": "3g",
