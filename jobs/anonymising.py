@@ -21,9 +21,9 @@ from jobs import counting, generalising, scrubbing
 from jobs.cleaning import ROWS_A_TASK, bounds, outcomes, summary
 from jobs.console import Problem, Refused, narrate, say
 from jobs.pseudonyms import DIGITS, DOMAINS, Key, key_file, load_key
-from jobs.spark import conform, read, session
+from jobs.spark import ddl, filed, read, session, side_by_side, write
 from jobs.tables import DELIVERED, WHOLE, Table, table
-from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, home, warehouse, write_atomically
+from jobs.warehouse import Attempt, Mark, Warehouse, home, rows_of, warehouse, write_atomically
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,9 +38,9 @@ SETTINGS = {"spark.sql.files.maxPartitionBytes": str(1 << 30)}  # no day is spli
 # Pseudonyms -----------------------------------------------------------------------------------
 
 
-def with_key(spark: "SparkSession", rows: DataFrame, shop: str) -> DataFrame:
+def with_key(rows: DataFrame, shop: str) -> DataFrame:
     """`rows` beside the key as bytes in `_secret`, read from its file by the JVM."""
-    key = spark.read.format("binaryFile").load(str(key_file(shop)))
+    key = rows.sparkSession.read.format("binaryFile").load(str(key_file(shop)))
     secret = F.unhex(F.trim(F.regexp_replace(F.col("content").cast("string"), r"\s", "")))
     return rows.crossJoin(F.broadcast(key.select(secret.alias("_secret"))))
 
@@ -100,7 +100,6 @@ def policy_of(
 
 
 def generalised(
-    spark: "SparkSession",
     rows: DataFrame,
     columns: list[str],
     counts: dict[generalising.Group, int],
@@ -125,11 +124,11 @@ def generalised(
         if values is not None:
             rows = rows.withColumn(c, values[plain])
         else:
-            listed = spark.createDataFrame(list(maps[c].items()), "_from string, _to string")
+            listed = rows.sparkSession.createDataFrame(list(maps[c].items()), "_from string, _to string")
             rows = (
                 rows.join(F.broadcast(listed), plain == F.col("_from")).withColumn(c, F.col("_to")).drop("_from", "_to")
             )
-    allowed = spark.createDataFrame(kept, fields)
+    allowed = rows.sparkSession.createDataFrame(kept, fields)
     same = [F.col(c) == F.col(f"_{c}") for c in columns]
     return rows.join(F.broadcast(allowed), same, "left_semi"), few
 
@@ -137,25 +136,16 @@ def generalised(
 # Writing --------------------------------------------------------------------------------------
 
 
-def write_days(rows: DataFrame, attempt: Attempt, count: int) -> None:
-    """One sorted file a day. Of a big table every input file is one task, so that nothing is shuffled."""
-    declared = table(attempt.zone, attempt.table)
-    day = F.col("day").cast("string") if declared.dated else F.lit(WHOLE)
-    kept = conform(rows, declared).withColumn(DAY_FOLDER, day)
-    if not declared.dated:
-        kept = kept.coalesce(1)
-    elif count < BIG:
-        kept = kept.repartition(max(2, count // ROWS_A_TASK + 1), DAY_FOLDER)
-    kept.sortWithinPartitions(DAY_FOLDER, *declared.key).write.mode("append").partitionBy(DAY_FOLDER).parquet(
-        str(attempt.path)
-    )
+def tasks_for(count: int) -> int:
+    """Among how many tasks days are shared out. Of a big table every input file is one task: nothing is shuffled."""
+    return max(2, count // ROWS_A_TASK + 1) if count < BIG else 0
 
 
 def inspected(
     spark: "SparkSession", attempt: Attempt, people: DataFrame, column: str
 ) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
     """What lies in the written texts: by day, placeholders by type, and rows that still hold an identifier."""
-    rows = spark.read.option("basePath", str(attempt.path)).parquet(str(attempt.path))
+    rows = spark.read.schema(ddl(table(attempt.zone, attempt.table))).parquet(str(attempt.path))
     rows = rows.select("visitor", F.col("day").cast("string").alias("_d"), column)
     rows = rows.join(F.broadcast(people), "visitor", "left")
     left = scrubbing.residue(F.col(column), {own: F.col(own) for own in scrubbing.OWN})
@@ -177,11 +167,9 @@ def inspected(
 class Anonymiser:
     """One run over one shop: what every table needs (key, people, policy), and what the report collects."""
 
-    def __init__(self, spark: "SparkSession", house: Warehouse) -> None:
-        self.spark, self.house, self.key = spark, house, load_key(house.shop)
+    def __init__(self, house: Warehouse) -> None:
+        self.house, self.key = house, load_key(house.shop)
         self.people_marks = house.marks("clean", "visitors")
-        people = read(spark, house, "clean", "visitors", self.people_marks)
-        self.people = people.select("visitor_id", *scrubbing.OWN)
         self.report: dict[str, Any] = {
             "k": None,
             "l": None,
@@ -194,13 +182,17 @@ class Anonymiser:
             "policy_version": None,
         }
 
-    def table(self, name: str, marks: list[Mark]) -> dict[str, int]:
+    def people(self, spark: "SparkSession") -> DataFrame:
+        """Each visitor's id and own identifiers."""
+        return read(spark, self.house, "clean", "visitors", self.people_marks).select("visitor_id", *scrubbing.OWN)
+
+    def table(self, spark: "SparkSession", name: str, marks: list[Mark]) -> dict[str, int]:
         """Anonymise one table for the days of `marks`, check what was written, and propose it."""
         declared = table("clean", name)
-        count = sum(m.rows for m in marks)
+        count = rows_of(marks)
         # As dear to open as a file may be large: then each file of a big table is one task and keeps its order.
-        self.spark.conf.set(OPEN_COST, str(1 << 30 if count >= BIG else 1 << 20))
-        rows = read(self.spark, self.house, "clean", name, marks)
+        spark.conf.set(OPEN_COST, str(1 << 30 if count >= BIG else 1 << 20))
+        rows = read(spark, self.house, "clean", name, marks)
         dropped = [c.name for c in declared.columns if c.personal == "direct"]
         if dropped:
             self.report["columns_dropped"][name] = dropped
@@ -209,20 +201,18 @@ class Anonymiser:
             rows, suppressed = self.visitors(rows, marks)
         if name in FREE:
             rows = scrubbing.scrubbed(rows, FREE[name])
-            rows = scrubbing.without_own(rows, FREE[name], scrubbing.own_patterns(self.people))
+            rows = scrubbing.without_own(rows, FREE[name], scrubbing.own_patterns(self.people(spark)))
         if any(c.personal == "visitor" for c in declared.columns):
-            rows = pseudonymised(with_key(self.spark, rows, self.house.shop), declared, self.key)
+            rows = pseudonymised(with_key(rows, self.house.shop), declared, self.key)
         with self.house.attempt("safe", name) as attempt:
-            write_days(rows, attempt, count)
+            write(filed(rows, table("safe", name), tasks_for(count)), attempt)
             written = {day: n for (day, _, _), n in outcomes(attempt).items()}
             by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
             counting.check(STEP, name, by_day)
-            notes = self.checked(name, attempt)
-            for mark in marks:
-                inputs = [mark, *(self.people_marks if name in FREE else [])]
-                self.house.propose(
-                    attempt, mark.day, step=STEP, counts=by_day[mark.day], inputs=inputs, notes=notes.get(mark.day)
-                )
+            notes = self.checked(spark, name, attempt)
+            asked = self.people_marks if name in FREE else []
+            inputs = {mark.day: [mark, *asked] for mark in marks}
+            self.house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=inputs, notes=notes)
         return counting.total(by_day.values())
 
     def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int]:
@@ -230,7 +220,7 @@ class Anonymiser:
         columns = quasi(table("clean", "visitors"))
         counts = groups(rows, columns)
         policy = policy_of(self.house.shop, columns, counts, marks)
-        rows, suppressed = generalised(self.spark, rows, columns, counts, policy)
+        rows, suppressed = generalised(rows, columns, counts, policy)
         total = sum(counts.values())
         if total and suppressed > policy.max_suppressed * total:
             say(f"note: {suppressed} of {total} visitors fit no group of {policy.k} under policy {policy.version}")
@@ -244,14 +234,14 @@ class Anonymiser:
         }
         return rows, suppressed
 
-    def checked(self, name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
+    def checked(self, spark: "SparkSession", name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
         """Notes by day from a second look at what was written; `Refused` if a person can still be found in it."""
         if name == "visitors":
             return {WHOLE: self.groups_reached(attempt)}
         if name not in FREE or not outcomes(attempt):
             return {}
-        people = pseudonymised(with_key(self.spark, self.people, self.house.shop), table("clean", "visitors"), self.key)
-        found = inspected(self.spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
+        people = pseudonymised(with_key(self.people(spark), self.house.shop), table("clean", "visitors"), self.key)
+        found = inspected(spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
         scrubs = counting.total(s for s, _ in found.values())
         left = counting.total(r for _, r in found.values())
         self.report["scrubbed"][name] = {kind: n for kind, n in scrubs.items() if n}
@@ -295,18 +285,20 @@ def run(args: argparse.Namespace) -> int:
     house = warehouse(args.shop)
     first, last = bounds(args.first, args.last)
     chosen = {name: marks for name in DELIVERED if (marks := house.marks("clean", name, first, last))}
-    if not any(m.rows for marks in chosen.values() for m in marks):
+    if not any(map(rows_of, chosen.values())):
         raise Problem(
             f"shop '{args.shop}' has no clean rows for these days",
             where=str(house.root / "clean"),
             do=f"run 'python -m jobs clean --shop {args.shop}' first",
         )
-    totals: dict[str, dict[str, int]] = {}
-    with session(STEP, **SETTINGS) as spark:
-        work = Anonymiser(spark, house)
-        for name, marks in chosen.items():
+    with session(STEP, rows=sum(map(rows_of, chosen.values())), **SETTINGS) as spark:
+        work = Anonymiser(house)
+
+        def one(spark: "SparkSession", name: str) -> dict[str, int]:
             with narrate(f"anonymise {name}"):
-                totals[name] = work.table(name, marks)
+                return work.table(spark, name, chosen[name])
+
+        totals = dict(zip(chosen, side_by_side(spark, one, chosen), strict=True))
     path = home() / args.shop / "reports" / "privacy.json"
     report = {"shop": args.shop, "first": first, "last": last, **work.report}
     write_atomically(path, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

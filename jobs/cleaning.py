@@ -20,9 +20,9 @@ from pyspark.sql import functions as F
 from jobs import counting
 from jobs.console import Problem, grid, narrate, say
 from jobs.expectations import LIMITS
-from jobs.spark import conform, read, session, write
+from jobs.spark import conform, filed, read, session, side_by_side, write
 from jobs.tables import DELIVERED, WHOLE, Table, table, text_column
-from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, warehouse
+from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, rows_of, warehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 STEP = "clean"
 SPLIT = "~"  # parts day, reason and column in the name of an outcome
 ROWS_A_TASK = 300_000  # days share a task up to here: sorted in memory on a small machine
+
+OWNERS = {"item_id": "items", "visitor_id": "visitors"}
+"""Ids, and the table that says which there are: cleaned before the tables that name them."""
 
 PROSE = {
     "items": ("title", "description", "brand", "category", "department", "size"),
@@ -206,7 +209,7 @@ def settled(rows: DataFrame, declared: Table, tasks: int) -> DataFrame:
     """
     by_day = ["day"] if declared.dated else []
     rows = rows.withColumn("_good", F.col("_why").isNull())
-    rows = rows.repartition(tasks, *by_day) if by_day else rows.repartition(1)
+    rows = rows.repartition(tasks, *by_day) if by_day else rows.coalesce(1)
     key = Window.partitionBy(*by_day, "_good", *declared.key).orderBy("source_file", "source_row")
     others = [c.name for c in declared.columns if c.name not in (*_CARRIED, *declared.key)]
     later = F.row_number().over(key) > 1
@@ -218,15 +221,7 @@ def settled(rows: DataFrame, declared: Table, tasks: int) -> DataFrame:
     repeat = F.when(later & same, F.lit("duplicate")).when(later, _fault("key_conflict", ""))
     outcome = F.coalesce("_why", repeat)
     day = F.col("day").cast("string") if by_day else F.lit(WHOLE)
-    return rows.withColumn(DAY_FOLDER, F.concat_ws(SPLIT, day, outcome)).drop("_why", "_good")
-
-
-def write_settled(rows: DataFrame, attempt: Attempt, declared: Table) -> None:
-    """Write every row under its outcome, in the order of the key: the same rows, the same bytes."""
-    kept = rows.select(*conform(rows, declared).columns, DAY_FOLDER)
-    kept.sortWithinPartitions(DAY_FOLDER, *declared.key).write.mode("append").partitionBy(DAY_FOLDER).parquet(
-        str(attempt.path)
-    )
+    return conform(rows, declared, F.concat_ws(SPLIT, day, outcome).alias(DAY_FOLDER))
 
 
 # Counting and quarantine ------------------------------------------------------------------------
@@ -295,24 +290,24 @@ def clean_table(spark: "SparkSession", house: Warehouse, name: str, marks: list[
     declared = table("clean", name)
     raw = read(spark, house, "raw", name, marks)
     known, judges = ids_of_shop(spark, house, declared)
-    tasks = max(2, min(200, sum(m.rows for m in marks) // ROWS_A_TASK + 1))
+    tasks = max(2, min(200, rows_of(marks) // ROWS_A_TASK + 1))
     with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
-        write_settled(settled(judged(raw, declared, known), declared, tasks), attempt, declared)
+        write(settled(judged(raw, declared, known), declared, tasks), attempt)
         found = outcomes(attempt)
         bad_days = {day for day, reason, _ in found if reason not in ("", "duplicate")}
         if bad_days:
             there = read(spark, house, "raw", name, [m for m in marks if m.day in bad_days])
-            write(refused_rows(spark, there, attempt, declared), refused)
+            write(filed(refused_rows(spark, there, attempt, declared), table("quarantine", refused.table)), refused)
         kept = {day: rows for (day, _, _), rows in outcomes(refused).items()}
         by_day = law(marks, found, kept)
         counting.check(STEP, name, by_day)
         for folder in attempt.path.glob(f"{DAY_FOLDER}=*{SPLIT}*"):
             shutil.rmtree(folder)
+        inputs = {mark.day: [mark] for mark in marks}
         stale = set(house.days("quarantine", f"{STEP}.{name}"))
-        for mark in marks:
-            if mark.day in bad_days or mark.day in stale:
-                house.propose(refused, mark.day, step=STEP, inputs=[mark])
-            house.propose(attempt, mark.day, step=STEP, counts=by_day[mark.day], inputs=[mark, *judges])
+        house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
+        judged_by = {day: [*own, *judges] for day, own in inputs.items()}
+        house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=judged_by)
     return counting.total(by_day.values())
 
 
@@ -320,7 +315,7 @@ def ids_of_shop(spark: "SparkSession", house: Warehouse, declared: Table) -> tup
     """The shop's clean ids for each column that must be one of them; none if the shop delivers no such table."""
     known: dict[str, DataFrame] = {}
     judges: list[Mark] = []
-    for column, owner in (("item_id", "items"), ("visitor_id", "visitors")):
+    for column, owner in OWNERS.items():
         if column in declared.names and declared.name != owner and house.days("raw", owner):
             marks = house.marks("clean", owner)
             known[column] = read(spark, house, "clean", owner, marks).select(column)
@@ -334,18 +329,23 @@ def run(args: argparse.Namespace) -> int:
     house = warehouse(args.shop)
     first, last = bounds(args.first, args.last)
     chosen = {name: marks for name in DELIVERED if (marks := house.marks("raw", name, first, last))}
-    if not any(m.rows for marks in chosen.values() for m in marks):
+    if not any(map(rows_of, chosen.values())):
         span = f" from {first or 'the first day'} to {last or 'the last'}"
         raise Problem(
             f"shop '{args.shop}' has no raw rows{span if first or last else ''}",
             where=str(house.root / "raw"),
             do=f"run 'python -m jobs import {args.shop}' first",
         )
-    totals: dict[str, dict[str, int]] = {}
-    with session(STEP, **{"spark.sql.adaptive.enabled": "true"}) as spark:
-        for name, marks in chosen.items():
-            with narrate(f"clean {name}"):
-                totals[name] = clean_table(spark, house, name, marks)
+
+    def one(spark: "SparkSession", name: str) -> dict[str, int]:
+        with narrate(f"clean {name}"):
+            return clean_table(spark, house, name, chosen[name])
+
+    owners = [name for name in chosen if name in OWNERS.values()]
+    others = [name for name in chosen if name not in owners]
+    with session(STEP, rows=sum(map(rows_of, chosen.values())), **{"spark.sql.adaptive.enabled": "true"}) as spark:
+        counted = [total for names in (owners, others) for total in side_by_side(spark, one, names)]
+    totals = dict(zip([*owners, *others], counted, strict=True))
     print(summary(totals))
     say(f"{time.monotonic() - began:.0f} s; clean tables lie in {house.root / 'clean'}")
     say(f"Refused rows, by reason: python -m jobs quarantine --shop {args.shop}")

@@ -81,7 +81,7 @@ FROM bought JOIN firsts USING (visitor) GROUP BY visitor ORDER BY visitor
 def labels(live: "duckdb.DuckDBPyConnection", cutoff: datetime) -> "pa.Table":
     """Visitors who bought in the 28 days after `cutoff` (itself excluded): the items of their first basket, and
     of all. A purchase without a basket's id belongs to the basket of its day (UTC). Items in order of id."""
-    from jobs.feast_store import arrow
+    from jobs.duck import arrow
 
     return arrow(live, LABELS, cutoff=cutoff, until=cutoff + HORIZON)
 
@@ -153,7 +153,7 @@ def logged_pairs(live: "duckdb.DuckDBPyConnection", validation: datetime, test: 
     """Pairs from clicks and purchases that answer a search's ranking, up to the test's beginning; none after."""
     import pyarrow as pa
 
-    from jobs.feast_store import arrow
+    from jobs.duck import arrow
 
     texts = arrow(live, "SELECT DISTINCT query FROM searches WHERE query IS NOT NULL")["query"]
     normal = pa.array([normalised(text.as_py()) for text in texts], pa.string())
@@ -236,7 +236,7 @@ def encoder_rows(
 
 def _engine(house: Warehouse, marks: Mapping[str, list[Mark]]) -> "duckdb.DuckDBPyConnection":
     """DuckDB with one view for each table, over the files of these marks and no others."""
-    from jobs.feast_store import engine
+    from jobs.duck import engine
 
     live = engine()
     for name, found in marks.items():

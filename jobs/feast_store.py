@@ -17,6 +17,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig, _quote_id, _table_id
 
 from jobs.console import Problem
+from jobs.duck import arrow, engine
 from jobs.tables import table
 from jobs.warehouse import Warehouse, arrow_schema
 
@@ -39,18 +40,6 @@ def published(config: Any, source: Any) -> list[str]:
     zone, _, name = source.path.partition("/")
     house = house_of(config)
     return [str(file) for file in house.files(house.marks(zone, table(zone, name).name))]
-
-
-def engine() -> duckdb.DuckDBPyConnection:
-    """DuckDB in memory, in UTC, that spills to disk above 2 GB."""
-    live = duckdb.connect()
-    live.execute("SET TimeZone='UTC'; SET memory_limit='2GB'; SET preserve_insertion_order=false")
-    return live
-
-
-def arrow(live: duckdb.DuckDBPyConnection, sql: str, **given: Any) -> pa.Table:
-    """The answer to a query with named parameters, without a second copy of its rows."""
-    return live.sql(sql, params=given).to_arrow_table() if given else live.sql(sql).to_arrow_table()
 
 
 def _attach(live: duckdb.DuckDBPyConnection, config: Any, source: Any) -> None:

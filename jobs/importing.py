@@ -257,11 +257,8 @@ def publish(
                 do="run the import again with --verbose; nothing was published",
             )
     counts = {day: {"in": read.get(day, 0), "out": written[day]} for day in wanted}
-    notes = {"files": dict(files)}
-    with ThreadPoolExecutor(4) as pool:  # each mark waits for the disk, not for the processor
-        return tuple(
-            pool.map(lambda day: house.propose(attempt, day, step=STEP, counts=counts[day], notes=notes), wanted)
-        )
+    notes = {day: {"files": dict(files)} for day in wanted}
+    return tuple(house.propose_days(attempt, wanted, step=STEP, counts=counts, notes=notes))
 
 
 def rows_of(folder: Path) -> int:
@@ -417,7 +414,7 @@ def write_parquet(
     """Write one table; returns the rows that its query gives by day, counted in a scan of their own."""
     from pyspark.sql import functions as F
 
-    from jobs.spark import write
+    from jobs.spark import filed, write
 
     rows = raw_rows(spark.sql(made.sql), shop, made.table)
     if table("raw", made.table).dated:
@@ -426,7 +423,7 @@ def write_parquet(
         read = {str(row["day"]): int(row["count"]) for row in counted}
     else:
         read = {WHOLE: rows.count()}
-    write(rows, attempt)
+    write(filed(rows, table("raw", made.table)), attempt)
     return read
 
 

@@ -3,15 +3,24 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.tables import WHOLE, Table, table
-from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse
+from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, arrow_schema
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+R = TypeVar("R")
+ROW_GROUP = 1 << 18  # rows of a file held at a time by the task that writes it
 
 _DEFAULTS = {
     "spark.ui.enabled": "false",
@@ -32,18 +41,49 @@ _DEFAULTS = {
 }
 
 
+SMALL = 200_000
+"""Rows below which a step ends before compiling its queries, or compiling bytecode well, would have paid."""
+_SMALL = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+
+
+ARCHIVE = Path(sys.prefix) / "share" / "endcap" / "spark.jsa"
+"""Spark's classes, kept by `python -m jobs warm`."""
+
+
+def java_options(*options: str) -> str:
+    """How the driver's JVM is started, as a setting "key=value"."""
+    return f"spark.driver.defaultJavaOptions={' '.join(['-Xlog:cds=off', '-Xlog:cds+dynamic=off', *options])}"
+
+
+def _java(small: bool) -> str:
+    """As `java_options`: with the archive of classes, if there is one; for little work, with little compilation."""
+    kept = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.is_file() else []
+    return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []))
+
+
 @contextmanager
-def session(step: str, **settings: str) -> Iterator["SparkSession"]:
-    """A session for one step. `ENDCAP_SPARK_MASTER` (default local[*]) and `ENDCAP_SPARK_CONF`
+def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["SparkSession"]:
+    """A session for one step over about `rows` rows. `ENDCAP_SPARK_MASTER` (default local[*]) and `ENDCAP_SPARK_CONF`
     ("key=value" by ';') carry a cluster's settings; nothing else differs between laptop and cluster."""
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    given = dict(pair.split("=", 1) for pair in os.environ.get("ENDCAP_SPARK_CONF", "").split(";") if pair)
+    small = rows < SMALL
+    pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
+    given = dict(pair.split("=", 1) for pair in pairs if pair)
     builder = SparkSession.builder.appName(f"endcap {step}").master(os.environ.get("ENDCAP_SPARK_MASTER", "local[*]"))
     scratch = tempfile.mkdtemp(prefix="endcap-spark-")
-    for key, value in {**_DEFAULTS, "spark.sql.warehouse.dir": scratch, **settings, **given}.items():
+    for key, value in {
+        **_DEFAULTS,
+        **(_SMALL if small else {}),
+        "spark.sql.warehouse.dir": scratch,
+        **settings,
+        **given,
+    }.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     try:
@@ -53,6 +93,21 @@ def session(step: str, **settings: str) -> Iterator["SparkSession"]:
         import shutil
 
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def side_by_side(spark: "SparkSession", work: "Callable[[SparkSession, str], R]", names: Iterable[str]) -> list[R]:
+    """`work` of each table, two at a time: while Spark plans one, or its marks are written, the other computes.
+
+    Each has a session of its own, so that no table's settings reach another. The first failure is raised when
+    what had begun is done; what had not is left.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(work, spark.newSession(), name) for name in names]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def ddl(declared: Table) -> str:
@@ -70,47 +125,99 @@ def read(spark: "SparkSession", house: Warehouse, zone: str, name: str, marks: l
     return spark.read.schema(ddl(declared)).parquet(*folders)
 
 
-def conform(rows: "DataFrame", declared: Table) -> "DataFrame":
-    """Exactly the declared columns, in order, of the declared types; a missing one is an error of the step."""
+def conform(rows: "DataFrame", declared: Table, *others: "Column") -> "DataFrame":
+    """Exactly the declared columns, in order, of the declared types, and `others`; a missing one is an error."""
     from pyspark.sql import functions as F
 
     kinds = {"long": "bigint", "array<long>": "array<bigint>"}
-    return rows.select(*[F.col(c.name).cast(kinds.get(c.kind, c.kind)).alias(c.name) for c in declared.columns])
-
-
-def write(rows: "DataFrame", attempt: Attempt) -> None:
-    """Write a table into its attempt: one folder and one file a day, rows in the order of the key.
-
-    One task writes a day, sorted, so that the same rows give the same bytes however many cores there are.
-    """
-    from pyspark.sql import functions as F
-
-    declared = table(attempt.zone, attempt.table)
-    shaped = conform(rows, declared)
-    if declared.dated:
-        shaped = shaped.withColumn(DAY_FOLDER, F.date_format("day", "yyyy-MM-dd")).repartition(DAY_FOLDER)
-    else:
-        shaped = shaped.withColumn(DAY_FOLDER, F.lit(WHOLE)).coalesce(1)
-    # The key first, then every other column: rows that share a key still have one order.
-    order = [*declared.key, *(n for n in declared.names if n not in declared.key)]
-    shaped.sortWithinPartitions(DAY_FOLDER, *order).write.mode("append").partitionBy(DAY_FOLDER).parquet(
-        str(attempt.path)
+    return rows.select(
+        *[F.col(c.name).cast(kinds.get(c.kind, c.kind)).alias(c.name) for c in declared.columns], *others
     )
 
 
-def propose(
-    house: Warehouse,
-    attempt: Attempt,
-    days: list[str],
-    *,
-    step: str,
-    counts: Mapping[str, Mapping[str, int]],
-    inputs: Mapping[str, list[Mark]],
-) -> list[Mark]:
-    """Point to every day of `days` (days without rows too: empty is known, not missing).
+def filed(rows: "DataFrame", declared: Table, tasks: int | None = None) -> "DataFrame":
+    """The declared columns and `_day`, the folder of each row; all rows of a day in one task, so that a day is a file.
 
-    `counts` and `inputs` are by day.
+    `tasks` is among how many tasks the days are shared out; 0 leaves the rows in the tasks that they lie in.
     """
-    return [
-        house.propose(attempt, day, step=step, counts=counts.get(day, {}), inputs=inputs.get(day, ())) for day in days
-    ]
+    from pyspark.sql import functions as F
+
+    if not declared.dated:
+        return conform(rows, declared, F.lit(WHOLE).alias(DAY_FOLDER)).coalesce(1)
+    shaped = conform(rows, declared, F.date_format("day", "yyyy-MM-dd").alias(DAY_FOLDER))
+    if tasks == 0:
+        return shaped
+    return shaped.repartition(tasks, DAY_FOLDER) if tasks else shaped.repartition(DAY_FOLDER)
+
+
+def write(rows: "DataFrame", attempt: Attempt) -> None:
+    """Write a table, filed already, into its attempt: each task one file a folder, in the order of the key.
+
+    The files are written by Arrow in Spark's Python workers. Spark's own writer forks three `chmod` a file where
+    Hadoop's native library is missing: 366 days took it 4.5 s, and take this 0.7 s. And its footers differ from one
+    JVM to the next; Arrow's are the same bytes for the same rows.
+    """
+    declared = table(attempt.zone, attempt.table)
+    # The key first, then every other column: rows that share a key still have one order.
+    order = [*declared.key, *(n for n in declared.names if n not in declared.key)]
+    lying = rows.sortWithinPartitions(DAY_FOLDER, *order)
+    lying.mapInArrow(_writer(str(attempt.path), declared), schema="files bigint").collect()
+
+
+def _writer(root: str, declared: Table) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
+    """What a Python worker does with the sorted rows of one task: a file for each run of `_day`."""
+
+    def task(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        import pyarrow as pa
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        name = f"part-{context.partitionId() if context else 0:05d}.parquet"
+        written = 0
+        for folder, runs in groupby(_runs(batches), key=itemgetter(0)):
+            _write_file(Path(root) / f"{DAY_FOLDER}={folder}" / name, arrow_schema(declared), map(itemgetter(1), runs))
+            written += 1
+        yield pa.RecordBatch.from_pydict({"files": pa.array([written], pa.int64())})
+
+    return task
+
+
+def _runs(batches: "Iterator[pa.RecordBatch]") -> "Iterator[tuple[str, pa.RecordBatch]]":
+    """Slices of the batches in which `_day` does not change, each with its `_day`, which is taken out."""
+    import pyarrow.compute as pc
+
+    for batch in batches:
+        folders = batch.column(DAY_FOLDER)
+        rest = batch.drop_columns([DAY_FOLDER])
+        runs = pc.run_end_encode(folders)
+        start = 0
+        for end, folder in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
+            yield folder, rest.slice(start, end - start)
+            start = end
+
+
+def _write_file(path: Path, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
+    """One Parquet file; it bears its name only once it is whole, so a task that is tried again leaves no second one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex}")
+    held: list[pa.RecordBatch] = []
+    with pq.ParquetWriter(unfinished, schema, compression="zstd") as file:
+        for batch in batches:
+            held.append(batch)
+            if sum(b.num_rows for b in held) >= ROW_GROUP:
+                rows = _joined(held, schema)
+                file.write_table(rows.slice(0, ROW_GROUP))
+                held = rows.slice(ROW_GROUP).to_batches()
+        if held:
+            file.write_table(_joined(held, schema))
+    unfinished.replace(path)
+
+
+def _joined(batches: "Sequence[pa.RecordBatch]", schema: "pa.Schema") -> "pa.Table":
+    """One table in one piece: where the batches were cut must not show in the file."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches(batches).cast(schema).combine_chunks()

@@ -8,17 +8,20 @@ in `jobs.warehouse`.
 import argparse
 import os
 import shutil
+import threading
 import time
 import warnings
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import expectations
 from jobs.cleaning import bounds
 from jobs.console import REFUSED, Problem, grid, narrate, say
-from jobs.spark import read, session
+from jobs.spark import read, session, side_by_side
 from jobs.tables import DELIVERED, WHOLE, table
-from jobs.warehouse import Mark, Warehouse, home, warehouse
+from jobs.warehouse import Mark, Warehouse, home, in_threads, rows_of, warehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -134,31 +137,31 @@ def run(args: argparse.Namespace) -> int:
     house = warehouse(args.shop)
     first, last = bounds(args.first, args.last)
     chosen = {name: marks for name in DELIVERED if (marks := house.marks("safe", name, first, last, "proposed"))}
-    if not any(m.rows for marks in chosen.values() for m in marks):
+    if not any(map(rows_of, chosen.values())):
         raise Problem(
             f"shop '{args.shop}' has proposed nothing for these days",
             where=str(house.root / "safe"),
             do=f"run 'python -m jobs anonymise --shop {args.shop}' first",
         )
     docs = home() / args.shop / "docs"
-    profiles: dict[str, Profile] = {}
-    with session(STEP) as spark:
-        for name, marks in chosen.items():
-            with narrate(f"profile {name}"):
-                profiles[name] = profile(spark, house, name, marks)
+    threading.Thread(target=import_module, args=("great_expectations",)).start()  # six seconds, while Spark starts
+
+    def one(spark: "SparkSession", name: str) -> Profile:
+        with narrate(f"profile {name}"):
+            return profile(spark, house, name, chosen[name])
+
+    with session(STEP, rows=sum(map(rows_of, chosen.values()))) as spark:
+        profiles = dict(zip(chosen, side_by_side(spark, one, chosen), strict=True))
     lines, refused = [], []
     with narrate("judge the profiles"):
         judge = Judge(docs)
         for name, marks in chosen.items():
             stops, warns = judge(name, profiles[name])
-            for mark in marks:
-                if mark.day not in stops:
-                    publish(house, mark, warns.get(mark.day, []))
+            passed = [mark for mark in marks if mark.day not in stops]
+            in_threads(partial(publish, house, len(expectations.suite(name)), warns), passed)
             refused += [f"{name} {day}: {'; '.join(words)}" for day, words in sorted(stops.items())]
             checks = len(expectations.suite(name))
-            lines.append(
-                [name, len(marks), sum(m.rows for m in marks), checks, len(marks) - len(stops), len(stops), len(warns)]
-            )
+            lines.append([name, len(marks), rows_of(marks), checks, len(marks) - len(stops), len(stops), len(warns)])
         judge.write()
     print(grid(["table", "days", "rows", "checks", "published", "refused", "warned"], lines))
     say(f"{time.monotonic() - began:.0f} s; report {docs / 'index.html'}")
@@ -174,8 +177,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def publish(house: Warehouse, mark: Mark, warned: list[str]) -> None:
+def publish(house: Warehouse, checks: int, warned: Broken, mark: Mark) -> None:
     """Publish a partition that passed; the suite's result goes into the mark."""
-    checks = len(expectations.suite(mark.table))
-    note = {"suite": expectations.VERSION, "checks": checks, "warnings": warned}
+    note = {"suite": expectations.VERSION, "checks": checks, "warnings": warned.get(mark.day, [])}
     house.publish(mark, {"validation": note})

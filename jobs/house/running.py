@@ -22,14 +22,13 @@ from jobs.house import doctor, page, processes
 from jobs.house.environment import airflow, run_folder
 from jobs.house.services import PORTS, migrate, running
 from jobs.tables import WHOLE
-from jobs.warehouse import home, warehouse, write_atomically
+from jobs.warehouse import home, in_threads, warehouse, write_atomically
 
 MARK = "ENDCAP_RUN"
 SHOPS = ("grocer", "sample", "electronics")
 MODELS = {"grocer": ("encoder", "recommender"), "sample": ("encoder", "recommender"), "electronics": ("encoder",)}
 """What a shop can teach: the electronics shop has judgements, and no purchases."""
 ASKED = 3  # examples of each kind at the end
-SMALL_JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # a small shop's steps end before the second compiler pays
 
 
 @dataclass
@@ -191,8 +190,6 @@ def check(args: argparse.Namespace) -> None:
 def _environment(args: argparse.Namespace, mark: str) -> dict[str, str]:
     """What the runner and all its tasks are started with."""
     environ = airflow(os.environ, port=PORTS["airflow-api"], shop=args.shop) | {MARK: mark}
-    if args.shop != "grocer":
-        environ.setdefault("JDK_JAVA_OPTIONS", SMALL_JVM)
     environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "INFO"
     return environ
 
@@ -240,17 +237,13 @@ def _listen(heard: Any, told: Told) -> None:
         told.hear(line)
 
 
-def _ask(words: list[str]) -> Any:
-    """What a command of ours answers, as JSON; None where it has no answer, said so."""
+def _ask(*words: str) -> list[Any]:
+    """What a command of ours answers, line by line of JSON; nothing where it has no answer, said so."""
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, cwd=home())
     if done.returncode:
         say(f"no answer from '{' '.join(words[:3])}': {(done.stderr.strip().splitlines() or ['no word'])[-1][:200]}")
-        return None
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        say(f"no JSON from '{' '.join(words[:3])}'")
-        return None
+        return []
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _some(shop: str, name: str, column: str) -> list[str]:
@@ -270,15 +263,17 @@ def _some(shop: str, name: str, column: str) -> list[str]:
 
 def examples(shop: str) -> list[dict[str, Any]]:
     """Three searches and three recommendations, answered by the champions."""
-    queries = _some(shop, "searches", "query") or _some(shop, "judgements", "query")
-    asked = [("search", query) for query in queries] if "encoder" in MODELS[shop] else []
+    asked: dict[str, list[str]] = {}
+    if "encoder" in MODELS[shop]:
+        asked["search"] = _some(shop, "searches", "query") or _some(shop, "judgements", "query")
     if "recommender" in MODELS[shop]:
-        asked += [("recommend", visitor) for visitor in _some(shop, "interactions", "visitor_id")]
-    return [
-        {"kind": kind, "asked": what, "answer": answer}
-        for kind, what in asked
-        if (answer := _ask(["models", kind, "--shop", shop, "--k", "3", "--json", "--", what])) is not None
-    ]
+        asked["recommend"] = _some(shop, "interactions", "visitor_id")
+
+    def ask(kind: str) -> list[dict[str, Any]]:
+        answers = _ask("models", kind, "--shop", shop, "--k", "3", "--json", "--", *asked[kind]) if asked[kind] else []
+        return [{"kind": kind, "asked": what, "answer": a} for what, a in zip(asked[kind], answers, strict=False)]
+
+    return [answer for answers in in_threads(ask, asked) for answer in answers]
 
 
 def _report(shop: str, name: str) -> Any:
@@ -304,7 +299,7 @@ def gather(shop: str, told: Told, peak: int, seconds: float) -> dict[str, Any]:
         "privacy": _report(shop, "privacy"),
         "search": _report(shop, "search"),
         "recommend": _report(shop, "recommend"),
-        "models": _ask(["models", "list", "--shop", shop, "--json"]),
+        "models": next(iter(_ask("models", "list", "--shop", shop, "--json")), None),
         "examples": examples(shop),
     }
 

@@ -5,14 +5,12 @@ Nothing here knows the shop's own id of a visitor: the edge has replaced it.
 
 import math
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jobs.events import normalised
@@ -94,7 +92,6 @@ class Answering:
         """Feature values of entities, in order; None where unknown, or expired by the shop's clock."""
         from jobs.features import look_up
 
-        feast_alone()
         try:
             return look_up(self.shop, service, entities, now=self.champions.as_of)
         except Exception as fault:
@@ -198,21 +195,6 @@ class Answering:
     def _mark_name(self, view: str, day: date) -> str | None:
         mark = self._house.mark("stats", view, day.isoformat())
         return mark.name if mark else None
-
-
-@cache
-def feast_alone() -> None:
-    """Import Feast without torch, which it takes in where it finds it: seconds and 200 MB that no look-up needs.
-
-    Feast bears its absence (feast/torch_wrapper.py). A process that has torch already is left as it is.
-    """
-    if "torch" in sys.modules:
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # so an import of it fails, as where it is not installed
-    try:
-        import feast  # noqa: F401
-    finally:
-        del sys.modules["torch"]
 
 
 def look_up_all(answering: Answering, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jobs.console import grid, narrate
 from models.serving.answering import Answer, Answering
@@ -13,23 +13,25 @@ from models.serving.receipts import Receipts
 
 
 def search(args: argparse.Namespace) -> int:
-    """The items that answer a query."""
-    query, k = checked_query(args.query), checked_k(args.k)
-    return _ask(args, "search", lambda answering: answering.search(query, k))
+    """The items that answer each query."""
+    queries, k = [checked_query(query) for query in args.query], checked_k(args.k)
+    return _ask(args, "search", queries, lambda answering, query: answering.search(query, k))
 
 
 def recommend(args: argparse.Namespace) -> int:
-    """The items for a visitor, named by the shop's own id."""
-    k = checked_k(args.k)
-    return _ask(args, "recommend", lambda answering: answering.recommend(Edge(args.shop)(args.visitor), k))
+    """The items for each visitor, named by the shop's own id."""
+    k, edge = checked_k(args.k), Edge(args.shop)
+    return _ask(args, "recommend", args.visitor, lambda answering, visitor: answering.recommend(edge(visitor), k))
 
 
-def _ask(args: argparse.Namespace, name: str, ask: Callable[[Answering], Answer]) -> int:
+def _ask(args: argparse.Namespace, name: str, asked: Sequence[str], ask: Callable[[Answering, str], Answer]) -> int:
     champions = Champions(args.shop, {name: OPENERS[name]})
     with narrate(f"open the champion of {name}"):
         champions.refresh()
-    answer = ask(Answering(args.shop, champions, Receipts(args.shop)))
-    print(json.dumps(answer.told(), ensure_ascii=False, indent=1) if args.json else told(args.shop, answer))
+    answering = Answering(args.shop, champions, Receipts(args.shop))
+    for what in asked:
+        answer = ask(answering, what)
+        print(json.dumps(answer.told(), ensure_ascii=False) if args.json else told(args.shop, answer), flush=True)
     return 0
 
 
