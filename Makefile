@@ -77,9 +77,8 @@ check: $(STAMP)  ## style, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: install  ## measure, if there are measurements
-	@if [ -d tests/bench ]; then $(BIN)/pytest -n 0 -s tests/bench; \
-	else echo 'no measurements yet: tests/bench does not exist. Times by step stand on the page of make run.'; fi
+bench: install  ## measure, each figure against a named peer in the same run
+	@$(BIN)/python -m tests.bench.measure
 
 clean:  ## remove the environment and caches; shops' homes stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -291,14 +291,15 @@ def run(args: argparse.Namespace) -> int:
             where=str(house.root / "clean"),
             do=f"run 'python -m jobs clean --shop {args.shop}' first",
         )
-    with session(STEP, rows=sum(map(rows_of, chosen.values())), **SETTINGS) as spark:
+    sizes = {name: rows_of(marks) for name, marks in chosen.items()}
+    with session(STEP, rows=sum(sizes.values()), **SETTINGS) as spark:
         work = Anonymiser(house)
 
         def one(spark: "SparkSession", name: str) -> dict[str, int]:
             with narrate(f"anonymise {name}"):
                 return work.table(spark, name, chosen[name])
 
-        totals = dict(zip(chosen, side_by_side(spark, one, chosen), strict=True))
+        totals = side_by_side(spark, one, sizes)
     path = home() / args.shop / "reports" / "privacy.json"
     report = {"shop": args.shop, "first": first, "last": last, **work.report}
     write_atomically(path, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -341,11 +341,11 @@ def run(args: argparse.Namespace) -> int:
         with narrate(f"clean {name}"):
             return clean_table(spark, house, name, chosen[name])
 
-    owners = [name for name in chosen if name in OWNERS.values()]
-    others = [name for name in chosen if name not in owners]
-    with session(STEP, rows=sum(map(rows_of, chosen.values())), **{"spark.sql.adaptive.enabled": "true"}) as spark:
-        counted = [total for names in (owners, others) for total in side_by_side(spark, one, names)]
-    totals = dict(zip([*owners, *others], counted, strict=True))
+    sizes = {name: rows_of(marks) for name, marks in chosen.items()}
+    owners = {name: rows for name, rows in sizes.items() if name in OWNERS.values()}
+    others = {name: rows for name, rows in sizes.items() if name not in owners}
+    with session(STEP, rows=sum(sizes.values()), **{"spark.sql.adaptive.enabled": "true"}) as spark:
+        totals = side_by_side(spark, one, owners) | side_by_side(spark, one, others)
     print(summary(totals))
     say(f"{time.monotonic() - began:.0f} s; clean tables lie in {house.root / 'clean'}")
     say(f"Refused rows, by reason: python -m jobs quarantine --shop {args.shop}")

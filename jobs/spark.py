@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
@@ -36,6 +36,8 @@ _DEFAULTS = {
     # no .crc files (a mark holds a SHA-256).
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",  # nobody reads an attempt before its mark
+    # Batches for Python are bounded by rows; to bound them by bytes too, Spark measures the batch at every row (17 %).
+    "spark.sql.execution.arrow.maxBytesPerBatch": str((1 << 31) - 1),
     "spark.driver.memory": "3g",
     "spark.log.level": "ERROR",
 }
@@ -95,16 +97,19 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def side_by_side(spark: "SparkSession", work: "Callable[[SparkSession, str], R]", names: Iterable[str]) -> list[R]:
-    """`work` of each table, two at a time: while Spark plans one, or its marks are written, the other computes.
+def side_by_side(
+    spark: "SparkSession", work: "Callable[[SparkSession, str], R]", sizes: Mapping[str, int]
+) -> dict[str, R]:
+    """`work` of each table, two at a time, the largest first; answers in the order of `sizes` (rows by table).
 
-    Each has a session of its own, so that no table's settings reach another. The first failure is raised when
-    what had begun is done; what had not is left.
+    While Spark plans one, or its marks are written, the other computes. Each has a session of its own, so that no
+    table's settings reach another. The first failure is raised when what had begun is done; what had not is left.
     """
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(work, spark.newSession(), name) for name in names]
+        largest_first = sorted(sizes, key=lambda name: -sizes[name])
+        jobs = {name: pool.submit(work, spark.newSession(), name) for name in largest_first}
         try:
-            return [job.result() for job in jobs]
+            return {name: jobs[name].result() for name in sizes}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -150,8 +150,9 @@ def run(args: argparse.Namespace) -> int:
         with narrate(f"profile {name}"):
             return profile(spark, house, name, chosen[name])
 
-    with session(STEP, rows=sum(map(rows_of, chosen.values()))) as spark:
-        profiles = dict(zip(chosen, side_by_side(spark, one, chosen), strict=True))
+    sizes = {name: rows_of(marks) for name, marks in chosen.items()}
+    with session(STEP, rows=sum(sizes.values())) as spark:
+        profiles = side_by_side(spark, one, sizes)
     lines, refused = [], []
     with narrate("judge the profiles"):
         judge = Judge(docs)
