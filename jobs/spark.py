@@ -28,14 +28,8 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": "8",
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # publishers' nanosecond columns arrive as longs, not as an error
-    "spark.sql.parquet.compression.codec": "zstd",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # Spark's own INT96 is nanoseconds without a zone
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",  # the driver lists a year faster
     "spark.sql.ansi.enabled": "false",  # a bad value is a null that `clean` gives a reason, not the end of a run
-    # Without its native library Hadoop forks a `chmod` for every local file; the raw file system does not, and writes
-    # no .crc files (a mark holds a SHA-256).
-    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
-    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",  # nobody reads an attempt before its mark
     # Batches for Python are bounded by rows; to bound them by bytes too, Spark measures the batch at every row (17 %).
     "spark.sql.execution.arrow.maxBytesPerBatch": str((1 << 31) - 1),
     "spark.driver.memory": "3g",

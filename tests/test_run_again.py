@@ -24,7 +24,7 @@ from jobs.warehouse import warehouse
 
 rows = warehouse("sample").read("safe", "items", columns=["item_id"])
 asked = [{"item_id": item} for item in sorted(rows["item_id"].to_pylist())]
-print(json.dumps([[found.values, found.times] for found in look_up("sample", "items", asked)], default=str))
+print(json.dumps([vars(found) for found in look_up("sample", "items", asked)], default=str))
 """
 
 
