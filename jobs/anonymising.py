@@ -1,6 +1,6 @@
 """clean -> safe: pseudonyms for visitors, direct identifiers out, quasi-identifiers generalised, texts scrubbed.
 
-All of it in Spark's JVM, without a Python function; a table of tens of millions of rows without a shuffle.
+All of it in Spark's JVM (files are written by `jobs.spark`); a table of tens of millions of rows without a shuffle.
 The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
 in no plan, no log and no column's name. After writing, an independent scan of what was written looks
 for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.

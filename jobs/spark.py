@@ -172,11 +172,13 @@ def _writer(root: str, declared: Table) -> "Callable[[Iterator[pa.RecordBatch]],
 
         context = TaskContext.get()
         name = f"part-{context.partitionId() if context else 0:05d}.parquet"
-        written = 0
+        written: set[str] = set()
         for folder, runs in groupby(_runs(batches), key=itemgetter(0)):
+            if folder in written:
+                raise ValueError(f"the rows of {folder} do not lie together: the second part would replace the first")
             _write_file(Path(root) / f"{DAY_FOLDER}={folder}" / name, arrow_schema(declared), map(itemgetter(1), runs))
-            written += 1
-        yield pa.RecordBatch.from_pydict({"files": pa.array([written], pa.int64())})
+            written.add(folder)
+        yield pa.RecordBatch.from_pydict({"files": pa.array([len(written)], pa.int64())})
 
     return task
 
@@ -206,7 +208,7 @@ def _write_file(path: Path, schema: "pa.Schema", batches: "Iterator[pa.RecordBat
     with pq.ParquetWriter(unfinished, schema, compression="zstd") as file:
         for batch in batches:
             held.append(batch)
-            if sum(b.num_rows for b in held) >= ROW_GROUP:
+            while sum(b.num_rows for b in held) >= ROW_GROUP:
                 rows = _joined(held, schema)
                 file.write_table(rows.slice(0, ROW_GROUP))
                 held = rows.slice(ROW_GROUP).to_batches()

@@ -19,6 +19,7 @@ from jobs.house import processes
 from jobs.house.environment import QUIET
 from jobs.spark import ARCHIVE, java_options
 
+PATIENCE = 120.0  # seconds for the JVM to write its classes
 WORDS = "from jobs.house.demo import steps; steps('0.02', ['clean'])"
 
 
@@ -31,9 +32,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with narrate("keeping Spark's classes"):
             done = subprocess.run([sys.executable, "-c", WORDS], env=environ, capture_output=True, check=False)
-            while processes.marked("ENDCAP_SPARK_CONF", options, home):  # the JVM writes after Python has gone
-                time.sleep(0.2)
-        if done.returncode or not made.is_file():
+            until = time.monotonic() + PATIENCE
+            while processes.marked("ENDCAP_SPARK_CONF", options, home) and time.monotonic() < until:
+                time.sleep(0.2)  # the JVM writes after Python has gone
+            late = processes.end(processes.marked("ENDCAP_SPARK_CONF", options, home))
+        if done.returncode or late or not made.is_file():
             say("note: Spark's classes could not be kept; steps start some seconds later")
             return OK
         ARCHIVE.parent.mkdir(parents=True, exist_ok=True)

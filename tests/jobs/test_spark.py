@@ -1,0 +1,47 @@
+"""The writer of files: the same rows, the same bytes, however they were cut; and nothing is lost in silence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import spark
+from jobs.tables import table
+from jobs.warehouse import DAY_FOLDER, arrow_schema
+
+DECLARED = table("safe", "judgements")
+
+
+def batches(rows: int, size: int, folders: list[str]) -> Iterator[pa.RecordBatch]:
+    """`rows` rows in each folder, one after the other, cut into batches of `size`."""
+    lines = [
+        {"query": f"q{n:05}", "item_id": "i", "rater": "r", "grade": n % 4, DAY_FOLDER: folder}
+        for folder in folders
+        for n in range(rows)
+    ]
+    schema = arrow_schema(DECLARED).append(pa.field(DAY_FOLDER, pa.string()))
+    yield from pa.Table.from_pylist(lines, schema=schema).to_batches(max_chunksize=size)
+
+
+def write(folder: Path, *given: pa.RecordBatch) -> dict[str, bytes]:
+    """What one task writes: bytes by file."""
+    list(spark._writer(str(folder), DECLARED)(iter(given)))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_where_batches_were_cut_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark, "ROW_GROUP", 100)
+    folders = ["2017-01-01", "2017-01-02"]
+    made = [write(tmp_path / str(size), *batches(250, size, folders)) for size in (7, 64, 1000)]
+    assert made[0] == made[1] == made[2]
+    assert sorted(made[0]) == [f"{DAY_FOLDER}={folder}/part-00000.parquet" for folder in folders]
+    file = pq.ParquetFile(tmp_path / "7" / sorted(made[0])[0])
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [100, 100, 50]
+    assert file.read()["query"].to_pylist() == [f"q{n:05}" for n in range(250)]
+
+
+def test_a_folder_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="do not lie together"):
+        write(tmp_path, *batches(3, 10, ["a", "b", "a"]))
