@@ -4,7 +4,7 @@ All of it in Spark's JVM (files are written by `jobs.spark`); a table of tens of
 The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
 in no plan, no log and no column's name. After writing, an independent scan of what was written looks
 for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.
-If anything is left, nothing is proposed.
+If anything is left, nothing is proposed. What was found stands in the marks; the report adds them up.
 """
 
 import argparse
@@ -165,22 +165,11 @@ def inspected(
 
 
 class Anonymiser:
-    """One run over one shop: what every table needs (key, people, policy), and what the report collects."""
+    """One run over one shop: what every table needs, the key and the visitors' own identifiers."""
 
     def __init__(self, house: Warehouse) -> None:
         self.house, self.key = house, load_key(house.shop)
         self.people_marks = house.marks("clean", "visitors")
-        self.report: dict[str, Any] = {
-            "k": None,
-            "l": None,
-            "suppressed": 0,
-            "columns_dropped": {},
-            "columns_generalised": {},
-            "scrubbed": {},
-            "residue": {},
-            "key_epoch": self.key.epoch,
-            "policy_version": None,
-        }
 
     def people(self, spark: "SparkSession") -> DataFrame:
         """Each visitor's id and own identifiers."""
@@ -193,12 +182,10 @@ class Anonymiser:
         # As dear to open as a file may be large: then each file of a big table is one task and keeps its order.
         spark.conf.set(OPEN_COST, str(1 << 30 if count >= BIG else 1 << 20))
         rows = read(spark, self.house, "clean", name, marks)
-        dropped = [c.name for c in declared.columns if c.personal == "direct"]
-        if dropped:
-            self.report["columns_dropped"][name] = dropped
         suppressed = 0
+        policy = None
         if name == "visitors":
-            rows, suppressed = self.visitors(rows, marks)
+            rows, suppressed, policy = self.visitors(rows, marks)
         if name in FREE:
             rows = scrubbing.scrubbed(rows, FREE[name])
             rows = scrubbing.without_own(rows, FREE[name], scrubbing.own_patterns(self.people(spark)))
@@ -209,14 +196,14 @@ class Anonymiser:
             written = {day: n for (day, _, _), n in outcomes(attempt).items()}
             by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
             counting.check(STEP, name, by_day)
-            notes = self.checked(spark, name, attempt)
+            notes = {WHOLE: groups_reached(attempt, policy)} if policy else self.texts(spark, name, attempt)
             asked = self.people_marks if name in FREE else []
             inputs = {mark.day: [mark, *asked] for mark in marks}
             self.house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=inputs, notes=notes)
         return counting.total(by_day.values())
 
-    def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int]:
-        """Generalise by the policy; suppress groups below k."""
+    def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int, generalising.Policy]:
+        """Generalised by the policy; how many are suppressed, their groups being below k; and the policy."""
         columns = quasi(table("clean", "visitors"))
         counts = groups(rows, columns)
         policy = policy_of(self.house.shop, columns, counts, marks)
@@ -224,28 +211,15 @@ class Anonymiser:
         total = sum(counts.values())
         if total and suppressed > policy.max_suppressed * total:
             say(f"note: {suppressed} of {total} visitors fit no group of {policy.k} under policy {policy.version}")
-        self.report |= {
-            "suppressed": suppressed,
-            "suppressed_share": suppressed / total if total else 0.0,
-            "k_wanted": policy.k,
-            "policy_version": policy.version,
-            "columns_generalised": {c: {"level": policy.levels[c], "of": generalising.top(c)} for c in columns},
-            "l_of": generalising.SENSITIVE,
-        }
-        return rows, suppressed
+        return rows, suppressed, policy
 
-    def checked(self, spark: "SparkSession", name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
-        """Notes by day from a second look at what was written; `Refused` if a person can still be found in it."""
-        if name == "visitors":
-            return {WHOLE: self.groups_reached(attempt)}
+    def texts(self, spark: "SparkSession", name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
+        """Notes by day from a second look at the texts as written; `Refused` if a person can still be found there."""
         if name not in FREE or not outcomes(attempt):
             return {}
         people = pseudonymised(with_key(self.people(spark), self.house.shop), table("clean", "visitors"), self.key)
         found = inspected(spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
-        scrubs = counting.total(s for s, _ in found.values())
         left = counting.total(r for _, r in found.values())
-        self.report["scrubbed"][name] = {kind: n for kind, n in scrubs.items() if n}
-        self.report["residue"][name] = left
         if any(left.values()):
             bad = sorted(day for day, (_, r) in found.items() if any(r.values()))
             raise Refused(
@@ -254,29 +228,60 @@ class Anonymiser:
                 where=f"{len(bad)} days, first {bad[0]}",
                 do="nothing of this table was proposed; extend jobs/scrubbing.py for this form, and run again",
             )
-        return {
-            day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": sum(r.values())}
-            for day, (s, r) in found.items()
-        }
+        return {day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": r} for day, (s, r) in found.items()}
 
-    def groups_reached(self, attempt: Attempt) -> dict[str, Any]:
-        """k and l of the visitors as written, counted from the file."""
-        import pyarrow.parquet as pq
 
-        columns = quasi(table("safe", "visitors"))
-        sizes: Counter[generalising.Group] = Counter()
-        for file in attempt.folder(WHOLE).glob("*.parquet"):
-            for row in pq.ParquetFile(file).read(columns=columns).to_pylist():
-                sizes[tuple(row[c] for c in columns)] += 1
-        reached = min(sizes.values(), default=None)
-        if reached is not None and reached < self.report["k_wanted"]:
-            raise Refused(
-                f"safe/visitors reaches only k = {reached}, not {self.report['k_wanted']}",
-                where=str(attempt.folder(WHOLE)),
-                do="nothing was proposed; look at the policy's levels",
-            )
-        self.report |= {"k": reached, "l": generalising.distinct_l(columns, sizes), "groups": len(sizes)}
-        return {"k": reached, "l": self.report["l"], "policy": self.report["policy_version"]}
+def groups_reached(attempt: Attempt, policy: generalising.Policy) -> dict[str, Any]:
+    """k and l of the visitors as written, counted from the file; `Refused` if k is below the policy's."""
+    import pyarrow.parquet as pq
+
+    columns = quasi(table("safe", "visitors"))
+    sizes: Counter[generalising.Group] = Counter()
+    for file in attempt.folder(WHOLE).glob("*.parquet"):
+        for row in pq.ParquetFile(file).read(columns=columns).to_pylist():
+            sizes[tuple(row[c] for c in columns)] += 1
+    reached = min(sizes.values(), default=None)
+    if reached is not None and reached < policy.k:
+        raise Refused(
+            f"safe/visitors reaches only k = {reached}, not {policy.k}",
+            where=str(attempt.folder(WHOLE)),
+            do="nothing was proposed; look at the policy's levels",
+        )
+    return {
+        "k": reached,
+        "k_wanted": policy.k,
+        "l": generalising.distinct_l(columns, sizes),
+        "l_of": generalising.SENSITIVE,
+        "groups": len(sizes),
+        "policy_version": policy.version,
+        "columns_generalised": {c: {"level": policy.levels[c], "of": generalising.top(c)} for c in columns},
+    }
+
+
+def report_of(house: Warehouse) -> dict[str, Any]:
+    """The shop's privacy in figures: of everything that is proposed, from the marks, whichever run wrote it."""
+    marks = {name: found for name in DELIVERED if (found := house.marks("safe", name, state="proposed"))}
+    noted = {
+        part: {name: counting.total(m.notes.get(part, {}) for m in marks[name]) for name in FREE if name in marks}
+        for part in ("scrubbed", "residue")
+    }
+    dropped = {name: [c.name for c in table("clean", name).columns if c.personal == "direct"] for name in marks}
+    days = sorted(mark.day for found in marks.values() for mark in found if mark.day != WHOLE)
+    people = marks.get("visitors", [])
+    suppressed = sum(mark.counts["suppressed"] for mark in people)
+    return {
+        "shop": house.shop,
+        "first": days[0] if days else None,
+        "last": days[-1] if days else None,
+        "k": None,
+        "l": None,
+        **(people[0].notes if people else {}),
+        "suppressed": suppressed,
+        "suppressed_share": suppressed / max(1, sum(mark.counts["in"] for mark in people)),
+        "columns_dropped": {name: columns for name, columns in dropped.items() if columns},
+        "key_epoch": load_key(house.shop).epoch,
+        **noted,
+    }
 
 
 def run(args: argparse.Namespace) -> int:
@@ -301,12 +306,12 @@ def run(args: argparse.Namespace) -> int:
 
         totals = side_by_side(spark, one, sizes)
     path = home() / args.shop / "reports" / "privacy.json"
-    report = {"shop": args.shop, "first": first, "last": last, **work.report}
+    report = report_of(house)
     write_atomically(path, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     print(summary(totals))
-    scrubs = counting.total(work.report["scrubbed"].values())
-    left = sum(counting.total(work.report["residue"].values()).values())
-    print(f"visitors: k = {work.report['k']}, l = {work.report['l']}, {work.report['suppressed']} suppressed")
+    scrubs = counting.total(report["scrubbed"].values())
+    left = sum(counting.total(report["residue"].values()).values())
+    print(f"visitors: k = {report['k']}, l = {report['l']}, {report['suppressed']} suppressed")
     print(
         f"texts: {', '.join(f'{n} {kind}' for kind, n in sorted(scrubs.items())) or 'nothing to scrub'}; residue {left}"
     )
