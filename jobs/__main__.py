@@ -25,6 +25,10 @@ def _range(command: argparse.ArgumentParser) -> None:
     command.add_argument("--last", type=day, metavar="DAY", help="last day (UTC), included")
 
 
+def _stale(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stale", action="store_true", help="only days whose input has changed since")
+
+
 def parser() -> Parser:
     """Every command of the data room."""
     top = Parser(prog="python -m jobs", description="Tables: from a shop's files to its features.")
@@ -48,7 +52,9 @@ def parser() -> Parser:
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 
-    _range(command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
+    cleaning = command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason")
+    _range(cleaning)
+    _stale(cleaning)
     _range(
         command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
     )
@@ -69,6 +75,7 @@ def parser() -> Parser:
     refused.add_argument(
         "--examples", type=int, default=0, metavar="N", help="show N rows of each reason, values masked"
     )
+    refused.add_argument("--replay", action="store_true", help="send the rows through again, after a fix")
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
 
     features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)

@@ -228,7 +228,9 @@ class Anonymiser:
                 where=f"{len(bad)} days, first {bad[0]}",
                 do="nothing of this table was proposed; extend jobs/scrubbing.py for this form, and run again",
             )
-        return {day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": r} for day, (s, r) in found.items()}
+        return {
+            day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": r} for day, (s, r) in found.items()
+        }
 
 
 def groups_reached(attempt: Attempt, policy: generalising.Policy) -> dict[str, Any]:

@@ -14,7 +14,10 @@ Severity = Literal["stop", "warn"]
 BIG = ("promotions",)
 """Tables of tens of millions of rows: their keys are not counted again after `clean` has made them unique."""
 
-KINDS = {"interactions": ("view", "click", "cart", "purchase", "dwell"), "offer_events": ("sent", "redeemed")}
+KINDS = {
+    "interactions": ("view", "click", "cart", "purchase", "dwell", "return", "cancel"),
+    "offer_events": ("sent", "redeemed"),
+}
 
 
 @dataclass(frozen=True)
