@@ -127,7 +127,7 @@ def finish(home: Path, *words: str) -> float:
 
 def crash(home: Path, at: int) -> tuple[int, int]:
     """`import` of another seed, ended before its act number `at` (0: never): exit code, acts."""
-    words = ["import", SHOP, "--scale=0.01", "--seed=2", *WEEK]
+    words = ["import", SHOP, "--scale=0.1", "--seed=2", *WEEK]
     done = subprocess.run([sys.executable, "-c", CHILD, *words], env=environ(home, **{AT: str(at)}), cwd=ROOT,
                           capture_output=True, text=True)  # fmt: skip
     told = [line for line in done.stdout.splitlines() if line.startswith("acts ")]
@@ -138,7 +138,7 @@ def points(folder: Path, count: int, tell: Callable[[Outcome], None]) -> None:
     """`count` crash points, spread over all acts of publishing a week of the generated shop over another one."""
     old, new = folder / "old", folder / "new"
     old.mkdir(parents=True)
-    finish(old, "import", SHOP, "--scale=0.01", "--seed=1", *WEEK)
+    finish(old, "import", SHOP, "--scale=0.1", "--seed=1", *WEEK)
     code, acts = crash(copied(old, new), 0)
     assert code == 0 and acts, (code, acts)
     before, after = visible(old)[0], visible(new)[0]
