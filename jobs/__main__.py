@@ -25,6 +25,13 @@ def _range(command: argparse.ArgumentParser) -> None:
     command.add_argument("--last", type=day, metavar="DAY", help="last day (UTC), included")
 
 
+def _stale(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument(
+        "--stale", action="store_true", help="only days that are missing, or whose inputs changed since"
+    )
+    return command
+
+
 def parser() -> Parser:
     """Every command of the data room."""
     top = Parser(prog="python -m jobs", description="Tables: from a shop's files to its features.")
@@ -49,11 +56,14 @@ def parser() -> Parser:
     _range(load)
 
     _range(command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
-    _range(
-        command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    hide = command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    judge = command("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops")
+    count = command("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time")
+    judge.add_argument(
+        "--accept", action="store_true", help="publish days that are only unlike others, and right all the same"
     )
-    _range(command("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops"))
-    _range(command("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time"))
+    for dated in (hide, judge, count):
+        _range(_stale(dated))
     _range(command("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
     examples = command("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
     examples.add_argument("model", metavar="MODEL", choices=("recommender", "encoder"), help="recommender or encoder")
@@ -63,6 +73,8 @@ def parser() -> Parser:
 
     shown = command("tables", "jobs.showing:tables", "every table: days, rows, bytes, marks")
     shown.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone")
+    shown.add_argument("--lineage", metavar="TABLE", help="instead, the inputs of one partition, down to the files")
+    shown.add_argument("--day", type=day, metavar="DAY", help="of which day; default: the last")
     refused = command("quarantine", "jobs.showing:quarantine", "refused rows by reason, with masked examples")
     refused.add_argument("--table", choices=DELIVERED, metavar="TABLE", help="only this table")
     refused.add_argument("--reason", help="only this reason code")
@@ -70,6 +82,12 @@ def parser() -> Parser:
         "--examples", type=int, default=0, metavar="N", help="show N rows of each reason, values masked"
     )
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
+
+    tidy = command("collect", "jobs.keeping:collect", "remove attempts that no mark points to")
+    tidy.add_argument(
+        "--keep-hours", type=float, default=24.0, metavar="N", help="keep what a reader may still use: N hours (24)"
+    )
+    tidy.add_argument("--dry-run", action="store_true", help="only list")
 
     features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)
     what = features.add_subparsers(metavar="WHAT", required=True, parser_class=Parser, dest="what")
