@@ -46,7 +46,13 @@ def parser() -> Parser:
         added.set_defaults(step=step)
         return added
 
-    load = command("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
+    def traced(name: str, step: str, help: str, *, of_shop: bool = True) -> argparse.ArgumentParser:
+        """A step of the tables: it runs between the events that tell of it."""
+        added = command(name, "jobs.tracing:run", help, of_shop=of_shop)
+        added.set_defaults(traced=step, command=name)
+        return added
+
+    load = traced("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
     load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
     load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files")
     load.add_argument(
@@ -55,17 +61,17 @@ def parser() -> Parser:
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 
-    _range(command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
-    hide = command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
-    judge = command("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops")
-    count = command("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time")
+    _range(traced("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
+    hide = traced("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    judge = traced("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops")
+    count = traced("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time")
     judge.add_argument(
         "--accept", action="store_true", help="publish days that are only unlike others, and right all the same"
     )
     for dated in (hide, judge, count):
         _range(_stale(dated))
-    _range(command("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
-    examples = command("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
+    _range(traced("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
+    examples = traced("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
     examples.add_argument("model", metavar="MODEL", choices=("recommender", "encoder"), help="recommender or encoder")
     examples.add_argument(
         "--as-of", type=day, metavar="DAY", help="the end of what may be known; default: the last day"

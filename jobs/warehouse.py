@@ -96,6 +96,10 @@ class Mark:
         return f"{self.zone}/{self.table}/{self.day}@{self.sha256[:16]}"
 
 
+POINTED: list[tuple[State, Mark]] = []
+"""Every pointer that this process has moved, in order: what `jobs.tracing` tells of a run."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a step refused of one day: `of` names it (inputs, code, suite), `why` says it in words, no row's values."""
@@ -491,6 +495,7 @@ class Warehouse:
     def _point(self, mark: Mark, state: State) -> None:
         path = self.folder(mark.zone, mark.table) / state / f"{mark.day}.json"
         write_atomically(path, json.dumps(asdict(mark), indent=1, sort_keys=True) + "\n")
+        POINTED.append((state, mark))
 
 
 def warehouse(shop: str, *, must_exist: bool = True) -> Warehouse:
