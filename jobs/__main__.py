@@ -95,6 +95,9 @@ def parser() -> Parser:
     )
     tidy.add_argument("--dry-run", action="store_true", help="only list")
 
+    words = command("dictionary", "jobs.dictionary:run", "every table and column in words, as a page", of_shop=False)
+    words.add_argument("--shop", metavar="SHOP", help="with this shop's days and rows")
+
     features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)
     what = features.add_subparsers(metavar="WHAT", required=True, parser_class=Parser, dest="what")
     what.add_parser("list", help="every feature with its meaning", parents=[shop])

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from jobs import spark
 from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
-from jobs.tables import table
+from jobs.tables import rests_on, table
 from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, warehouse
 
 if TYPE_CHECKING:
@@ -30,14 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-RESTS_ON = {
-    "item_stats": ("interactions", "rankings", "reviews"),
-    "visitor_stats": ("interactions", "searches", "reviews"),
-    "visitor_history": ("interactions",),
-    "query_stats": ("interactions", "rankings", "searches"),
-}
+TABLES = ("item_stats", "visitor_stats", "visitor_history", "query_stats")
+RESTS_ON = {name: rests_on(name) for name in TABLES}
 """Each table, and the dated tables that it reads; `item_stats` reads the catalogue, too."""
-TABLES = tuple(RESTS_ON)
 SOURCES = ("interactions", "rankings", "searches", "reviews")
 CATALOGUE = ("item_stats",)
 WINDOW_DAYS = 28
