@@ -95,6 +95,15 @@ def parser() -> Parser:
     )
     tidy.add_argument("--dry-run", action="store_true", help="only list")
 
+    old = command("retire", "jobs.keeping:retire", "remove days that are too old, after listing what goes")
+    old.add_argument("--before", type=day, metavar="DAY", required=True, help="the first day (UTC) that stays")
+    old.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone; default: all")
+    old.add_argument("--dry-run", action="store_true", help="only list")
+    old.add_argument("--yes", action="store_true", help="do not ask")
+    pack = command("compact", "jobs.keeping:compact", "many small files of a partition -> one, the same rows")
+    pack.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone; default: all")
+    pack.add_argument("--dry-run", action="store_true", help="only list")
+
     words = command("dictionary", "jobs.dictionary:run", "every table and column in words, as a page", of_shop=False)
     words.add_argument("--shop", metavar="SHOP", help="with this shop's days and rows")
 

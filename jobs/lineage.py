@@ -91,4 +91,4 @@ def unresolved(house: Warehouse, name: str) -> str:
     if asked.day.startswith(".."):
         return "all days up to this one, by one hash"
     now = house.mark(asked.zone, asked.table, asked.day)
-    return f"replaced since, now @{now.sha256[:16]}" if now else "gone"
+    return f"replaced since, now @{Name.of(now.name).hash}" if now else "gone"

@@ -92,8 +92,12 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """How another mark names this one among its inputs: zone/table/day@hash."""
-        return f"{self.zone}/{self.table}/{self.day}@{self.sha256[:16]}"
+        """How another mark names this one among its inputs: zone/table/day@hash.
+
+        A partition whose files were put together (`jobs.keeping.compact`) keeps the name that it had: its rows are the
+        same, and nothing that rests on it is stale.
+        """
+        return f"{self.zone}/{self.table}/{self.day}@{str(self.notes.get('same_as', self.sha256))[:16]}"
 
 
 POINTED: list[tuple[State, Mark]] = []
@@ -168,7 +172,12 @@ def write_atomically(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was renamed or removed in a folder last through a power cut."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -473,6 +482,16 @@ class Warehouse:
         published = Mark(**{**asdict(mark), "notes": {**mark.notes, **(notes or {})}})
         self._point(published, "published")
         return published
+
+    def replace(self, old: Mark, new: Mark) -> bool:
+        """Let the pointers that point to `old` point to `new`; false if none did any more, since it was replaced."""
+        moved = False
+        for state in STATES:
+            live = self.mark(old.zone, old.table, old.day, state)
+            if live is not None and live.attempt == old.attempt:
+                self._point(Mark(**{**asdict(new), "notes": {**live.notes, **new.notes}}), state)
+                moved = True
+        return moved
 
     def refuse(self, zone: str, name: str, refusal: Refusal) -> None:
         """Remember what a step refused, so that `--stale` does not ask it the same again, night after night."""
