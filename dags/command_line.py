@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
-from airflow.sdk import BaseOperator, Param
+from airflow.sdk import BaseOperator, BaseOperatorLink, Param
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 SHOPS = ("grocer", "sample", "electronics")
@@ -35,29 +37,38 @@ DONE, WRONG_WORDS, REFUSED = 0, 2, 3
 
 
 class CommandLine(BaseOperator):
-    """Run `python -m WORDS --option=value` in a process group of its own.
+    """Run `python -m WORDS --option=value --flag` in a process group of its own.
 
-    An option that renders to nothing is left out. A `when` that renders to anything but "yes" skips the task.
+    An option that renders to nothing is left out, a flag that renders to anything but "yes", too. A `when` that renders
+    to anything but "yes" skips the task.
     Exit code 2 (wrong words) and 3 (a check refused) fail at once: trying again would say the same. Any other
     failure is tried again. When the task is killed or runs out of time, the whole process group is signalled.
     """
 
-    template_fields: Sequence[str] = ("words", "options", "when")
+    template_fields: Sequence[str] = ("words", "options", "flags", "when")
     ui_color = "#eaf3ff"
 
     def __init__(
-        self, *, words: Sequence[str], options: Mapping[str, str] | None = None, when: str = "yes", **settings: Any
+        self,
+        *,
+        words: Sequence[str],
+        options: Mapping[str, str] | None = None,
+        flags: Mapping[str, str] | None = None,
+        when: str = "yes",
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.words = list(words)
         self.options = dict(options or {})
+        self.flags = dict(flags or {})
         self.when = when
         self.hook: SubprocessHook | None = None
 
     def command(self) -> list[str]:
         """The argument list, as it will be run."""
         given = [f"{name}={value}" for name, value in self.options.items() if value not in ("", "None")]
-        return [sys.executable, "-m", *self.words, *given]
+        raised = [name for name, value in self.flags.items() if value == "yes"]
+        return [sys.executable, "-m", *self.words, *given, *raised]
 
     def execute(self, context: Any) -> None:
         if self.when != "yes":
@@ -74,6 +85,36 @@ class CommandLine(BaseOperator):
             self.hook.send_sigterm()
 
 
+class PageLink(BaseOperatorLink):
+    """A link in the task's page to a page of the shop of its run, served by plugins/endcap_pages.py."""
+
+    page = "index.html"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        shop = dict(getattr(operator, "options", {})).get("--shop", "")  # rendered by now
+        base = conf.get("api", "base_url", fallback="") or ""
+        return f"{base.rstrip('/')}/endcap/{quote(shop, safe='')}/{self.page}"
+
+
+class DataDocs(PageLink):
+    """What was expected of each table and day, and which did not fulfil it."""
+
+    name = "Data Docs"
+
+
+class Dictionary(PageLink):
+    """Every table and column in words."""
+
+    name = "Data dictionary"
+    page = "dictionary.html"
+
+
+class Validate(CommandLine):
+    """The data gate, with a link to what it found."""
+
+    operator_extra_links = (DataDocs(), Dictionary())
+
+
 class CheckParams(BaseOperator):
     """Say which Params this run got, and stop if a name is not known or if they do not fit each other.
 
@@ -88,7 +129,9 @@ class CheckParams(BaseOperator):
         for name in sorted(params):
             self.log.info("%s = %r", name, params[name])
         self.log.info("partition = %r", getattr(context["dag_run"], "partition_key", None))
-        if getattr(context["dag_run"], "partition_key", None) and "folder" in params and not params["folder"]:
+        run = context["dag_run"]
+        by_night = getattr(run, "partition_key", None) and getattr(run, "run_type", "scheduled") == "scheduled"
+        if by_night and "folder" in params and not params["folder"]:
             raise AirflowSkipException(
                 "nothing to fetch: this shop's source is an archive. Set the Param 'folder', or "
                 "ENDCAP_FROM, to where its deliveries arrive; or trigger by hand"

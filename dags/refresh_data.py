@@ -3,9 +3,15 @@
 **The way.** import, clean, anonymise, validate, aggregate, materialise, examples. Each task is a command line that
 can be run alone (`python -m jobs STEP --shop SHOP`); what is handed over is a published partition, never a value.
 
-**Scheduled** every night for the day before (`partition_key`). **By hand** give `first` and `last`, or neither for
-all that the shop has. A refused row lies in quarantine with its reason (`python -m jobs quarantine --shop SHOP`); a
-refused day stops the run at `validate`, and what was published before still stands.
+**Scheduled** every night for the day before (`partition_key`): it imports and cleans its day, and then refreshes
+whatever is stale (`--stale`): its day, and what hangs on a day that came late or was corrected. **By hand** give
+`first` and `last`, or neither for all that the shop has. A refused row lies in quarantine with its reason
+(`python -m jobs quarantine --shop SHOP`); a refused day stops the run at `validate`, whose page links to Data Docs,
+and what was published before still stands.
+
+**Backfill** from *Trigger, Backfill* or by `POST /api/v2/backfills`: one run a day, in order if you ask for one active
+run at a time, and a day that fails holds up no other. A day counts if 03:00 UTC of it lies in the range, so let the
+range end at 23:59. A backfill writes no training sets: they would know less than those that there are.
 
 **Again.** Every task may be cleared and run again: the same input gives the same bytes.
 """
@@ -13,22 +19,28 @@ refused day stops the run at `validate`, and what was published before still sta
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param
-from command_line import DEFAULTS, FOLDER, SHOP, CheckParams, CommandLine
+from command_line import DEFAULTS, FOLDER, SHOP, CheckParams, CommandLine, Validate
 
-from jobs.tables import tables
+from jobs.tables import table, tables
 
 SHOP_NAME = "{{ params.shop }}"
 FIRST = "{{ params.first or ('' if params.last else dag_run.partition_key) or '' }}"
 LAST = "{{ params.last or ('' if params.first else dag_run.partition_key) or '' }}"
 RANGE = {"--shop": SHOP_NAME, "--first": FIRST, "--last": LAST}
+# A run of one day refreshes all that is stale: what hangs on its day lies on others, too.
+BY_PARTITION = "dag_run.partition_key and not (params.first or params.last)"
+GIVEN = {"--shop": SHOP_NAME, "--first": "{{ params.first or '' }}", "--last": "{{ params.last or '' }}"}
+STALE = {"--stale": "{{ 'yes' if params.stale or (" + BY_PARTITION + ") else 'no' }}"}
+PUBLISHED = [Asset(f"safe.{table('safe', name).name}") for name in ("items", "interactions", "searches", "rankings")]
+STATS = [Asset(f"stats.{t.name}") for t in tables("stats")]
 ASSETS = {name: Asset(f"examples.{name}") for name in ("recommender", "encoder")}
 if not {t.name for t in tables("examples")} >= set(ASSETS):
     raise ValueError(f"no such training sets: {sorted(ASSETS)}")
 
 
-def step(name: str) -> CommandLine:
-    """One step of the tables, over the days of the run."""
-    return CommandLine(task_id=name, words=["jobs", name], options=RANGE)
+def refresh(name: str, kind: type[CommandLine] = CommandLine, outlets: list[Asset] | None = None) -> CommandLine:
+    """One step that knows what is stale: over the days given, or over all days in a run of one partition."""
+    return kind(task_id=name, words=["jobs", name], options=GIVEN, flags=STALE, outlets=outlets or [])
 
 
 def examples(model: str) -> CommandLine:
@@ -37,7 +49,7 @@ def examples(model: str) -> CommandLine:
         task_id=f"examples_{model}",
         words=["jobs", "examples", model],
         options={"--shop": SHOP_NAME, "--as-of": LAST},
-        when="{{ 'yes' if '" + model + "' in params.examples else 'no' }}",
+        when="{{ 'yes' if '" + model + "' in params.examples and dag_run.run_type != 'backfill' else 'no' }}",
         outlets=[ASSETS[model]],
     )
 
@@ -47,10 +59,11 @@ with DAG(
     description="A shop's files become tables, features and training sets",
     doc_md=__doc__,
     schedule=CronPartitionTimetable("0 3 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    start_date=datetime(2016, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args=DEFAULTS,
+    # A backfill has a limit of runs of its own, which passes by max_active_runs: never two Sparks of one step at once.
+    default_args={**DEFAULTS, "max_active_tis_per_dag": 1},
     tags=["endcap", "data"],
     params={
         "shop": SHOP,
@@ -73,6 +86,12 @@ with DAG(
             title="Scale",
             description="Size of what is generated or simulated; 1 is the ordinary size.",
         ),
+        "stale": Param(
+            False,
+            type="boolean",
+            title="Only what is stale",
+            description="Only days that are missing, or whose inputs changed since. Runs of a partition always do so.",
+        ),
         "examples": Param(
             ["recommender", "encoder"],
             type="array",
@@ -94,8 +113,12 @@ with DAG(
             "--last": LAST,
         },
     )
-    clean, anonymise, validate = step("clean"), step("anonymise"), step("validate")
-    aggregate, materialise = step("aggregate"), step("materialise")
+    clean = CommandLine(task_id="clean", words=["jobs", "clean"], options=RANGE)
+    anonymise = refresh("anonymise")
+    validate = refresh("validate", Validate, PUBLISHED)
+    aggregate = refresh("aggregate", outlets=STATS)
+    materialise = CommandLine(task_id="materialise", words=["jobs", "materialise"], options=GIVEN)
+    dictionary = CommandLine(task_id="dictionary", words=["jobs", "dictionary"], options={"--shop": SHOP_NAME})
     training_sets = [examples("recommender"), examples("encoder")]
 
-    check_params >> load >> clean >> anonymise >> validate >> aggregate >> materialise >> training_sets
+    check_params >> load >> clean >> anonymise >> validate >> aggregate >> materialise >> [*training_sets, dictionary]

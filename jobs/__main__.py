@@ -25,8 +25,11 @@ def _range(command: argparse.ArgumentParser) -> None:
     command.add_argument("--last", type=day, metavar="DAY", help="last day (UTC), included")
 
 
-def _stale(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--stale", action="store_true", help="only days whose input has changed since")
+def _stale(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument(
+        "--stale", action="store_true", help="only days that are missing, or whose inputs changed since"
+    )
+    return command
 
 
 def parser() -> Parser:
@@ -43,7 +46,13 @@ def parser() -> Parser:
         added.set_defaults(step=step)
         return added
 
-    load = command("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
+    def traced(name: str, step: str, help: str, *, of_shop: bool = True) -> argparse.ArgumentParser:
+        """A step of the tables: it runs between the events that tell of it."""
+        added = command(name, "jobs.tracing:run", help, of_shop=of_shop)
+        added.set_defaults(traced=step, command=name)
+        return added
+
+    load = traced("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
     load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
     load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files")
     load.add_argument(
@@ -52,16 +61,17 @@ def parser() -> Parser:
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 
-    cleaning = command("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason")
-    _range(cleaning)
-    _stale(cleaning)
-    _range(
-        command("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    scrub = traced("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason")
+    hide = traced("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
+    judge = traced("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops")
+    count = traced("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time")
+    judge.add_argument(
+        "--accept", action="store_true", help="publish days that are only unlike others, and right all the same"
     )
-    _range(command("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops"))
-    _range(command("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time"))
-    _range(command("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
-    examples = command("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
+    for dated in (scrub, hide, judge, count):
+        _range(_stale(dated))
+    _range(traced("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
+    examples = traced("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
     examples.add_argument("model", metavar="MODEL", choices=("recommender", "encoder"), help="recommender or encoder")
     examples.add_argument(
         "--as-of", type=day, metavar="DAY", help="the end of what may be known; default: the last day"
@@ -69,6 +79,8 @@ def parser() -> Parser:
 
     shown = command("tables", "jobs.showing:tables", "every table: days, rows, bytes, marks")
     shown.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone")
+    shown.add_argument("--lineage", metavar="TABLE", help="instead, the inputs of one partition, down to the files")
+    shown.add_argument("--day", type=day, metavar="DAY", help="of which day; default: the last")
     refused = command("quarantine", "jobs.showing:quarantine", "refused rows by reason, with masked examples")
     refused.add_argument("--table", choices=DELIVERED, metavar="TABLE", help="only this table")
     refused.add_argument("--reason", help="only this reason code")
@@ -77,6 +89,24 @@ def parser() -> Parser:
     )
     refused.add_argument("--replay", action="store_true", help="send the rows through again, after a fix")
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
+
+    tidy = command("collect", "jobs.keeping:collect", "remove attempts that no mark points to")
+    tidy.add_argument(
+        "--keep-hours", type=float, default=24.0, metavar="N", help="keep what a reader may still use: N hours (24)"
+    )
+    tidy.add_argument("--dry-run", action="store_true", help="only list")
+
+    old = command("retire", "jobs.keeping:retire", "remove days that are too old, after listing what goes")
+    old.add_argument("--before", type=day, metavar="DAY", required=True, help="the first day (UTC) that stays")
+    old.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone; default: all")
+    old.add_argument("--dry-run", action="store_true", help="only list")
+    old.add_argument("--yes", action="store_true", help="do not ask")
+    pack = command("compact", "jobs.keeping:compact", "many small files of a partition -> one, the same rows")
+    pack.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone; default: all")
+    pack.add_argument("--dry-run", action="store_true", help="only list")
+
+    words = command("dictionary", "jobs.dictionary:run", "every table and column in words, as a page", of_shop=False)
+    words.add_argument("--shop", metavar="SHOP", help="with this shop's days and rows")
 
     features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)
     what = features.add_subparsers(metavar="WHAT", required=True, parser_class=Parser, dest="what")

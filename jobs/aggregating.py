@@ -20,9 +20,9 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs import spark
-from jobs.console import Problem, Refused, grid, narrate
+from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
-from jobs.tables import table
+from jobs.tables import rests_on, table
 from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, warehouse
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 TABLES = ("item_stats", "visitor_stats", "visitor_history", "query_stats")
+RESTS_ON = {name: rests_on(name) for name in TABLES}
+"""Each table, and the dated tables that it reads; `item_stats` reads the catalogue, too."""
 SOURCES = ("interactions", "rankings", "searches", "reviews")
+CATALOGUE = ("item_stats",)
 WINDOW_DAYS = 28
 HALF_LIFE_DAYS = 60
 LAST_ITEMS = 200
@@ -383,21 +386,49 @@ def with_normal_query(searches: DataFrame) -> DataFrame:
     return searches.join(normal, "query").drop("query").withColumnRenamed("q", "query").where("query <> ''")
 
 
-def _inputs(marks: Sequence[Mark], asked: Sequence[str]) -> dict[str, list[str]]:
+def _inputs(name: str, marks: Sequence[Mark], asked: Sequence[str]) -> dict[str, list[str]]:
     """What the statistics of each day rest on: that day's marks by name, and all up to it by one hash.
 
-    Naming a year of marks in each of a year of marks would take 100 MB.
+    No window cuts this short: a decayed count, a mean rating, a history, the days since a purchase and known_time
+    hang on every earlier day. Naming a year of marks in each of a year of marks would take 100 MB. The catalogue is
+    named on every day of a table that reads it.
     """
     inputs: dict[str, list[str]] = {}
     names: dict[str, list[str]] = {}
     for mark in marks:
-        names.setdefault(mark.day, []).append(mark.name)
+        if mark.table in RESTS_ON[name]:
+            names.setdefault(mark.day, []).append(mark.name)
+    always = [mark.name for mark in marks if mark.table == "items" and name in CATALOGUE]
+    of = "+".join(RESTS_ON[name])
     digest = hashlib.sha256()
     for day in sorted({*names, *asked}):
         today = sorted(names.get(day, []))
-        digest.update("\n".join([day, *today]).encode())
-        inputs[day] = [*today, f"safe/*/..{day}@{digest.hexdigest()[:16]}"]
+        if today:  # a day that was asked for and has nothing must not change the hash of those after it
+            digest.update("\n".join([day, *today]).encode())
+        inputs[day] = [*today, *always, f"safe/{of}/..{day}@{digest.hexdigest()[:16]}"]
     return inputs
+
+
+def inputs_of(house: Warehouse, name: str, asked: Sequence[str]) -> dict[str, list[str]]:
+    """What each of these days of a table rests on now."""
+    marks = [mark for source in (*RESTS_ON[name], "items") for mark in house.marks("safe", source, None, max(asked))]
+    made = _inputs(name, marks, asked)
+    return {day: made[day] for day in asked}
+
+
+def waiting(house: Warehouse) -> dict[str, list[str]]:
+    """Days that have a proposal and nothing published, by source: they were refused, or not judged yet."""
+    return {name: sorted({*house.days("safe", name, "proposed")} - {*house.days("safe", name)}) for name in SOURCES}
+
+
+def stale_days(house: Warehouse, have: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By table, the days of `have` whose statistics rest on something else than there is now, with the reason.
+
+    A day of which a source waits to be published is left for later: half a day would be taken for a whole one.
+    """
+    waits = {day for days in waiting(house).values() for day in days}
+    days = [day for day in have if day not in waits]
+    return {name: house.stale("stats", name, inputs_of(house, name, days)) if days else {} for name in TABLES}
 
 
 def _range(have: Sequence[str], first: date | None, last: date | None, shop: str) -> list[str]:
@@ -438,7 +469,7 @@ def check_keys(house: Warehouse, marks: Sequence[Mark]) -> None:
 def _transformed(
     live: "SparkSession", house: Warehouse, marks: Mapping[str, list[Mark]], name: str, asked: Sequence[str]
 ) -> DataFrame:
-    """One of the four tables, of the days asked for."""
+    """One of the four tables, of the days asked for and of no other."""
 
     def rows(source: str) -> DataFrame:
         return spark.read(live, house, "safe", source, marks[source])
@@ -454,21 +485,36 @@ def _transformed(
     return made.where(F.col("day").between(asked[0], asked[-1]))
 
 
-def aggregate(live: Any, house: Warehouse, asked: Sequence[str]) -> dict[str, list[Mark]]:
-    """Write and publish the four tables of the days asked for, and all marks of them, by table."""
-    marks = {name: house.marks("safe", name, None, asked[-1]) for name in SOURCES}
-    inputs = _inputs([mark for found in marks.values() for mark in found], asked)
+def _of_days(rows: DataFrame, asked: Sequence[str]) -> DataFrame:
+    """Rows of these days; where they are one run of days the plan is left as it is."""
+    span = days(date.fromisoformat(asked[0]), date.fromisoformat(asked[-1]))
+    return rows if len(span) == len(asked) else rows.where(F.col("day").cast("string").isin(list(asked)))
+
+
+def aggregate(
+    live: Any, house: Warehouse, asked: Sequence[str], only: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[Mark]]:
+    """Write and publish the four tables of the days asked for, and all marks of them, by table.
+
+    `only` names tables, each with days of its own, in order. A day whose rows come out as they were keeps its
+    partition: what rests on it is not stale then.
+    """
+    chosen = only or dict.fromkeys(TABLES, asked)
+    marks = {name: house.marks("safe", name, None, max(map(max, chosen.values()))) for name in SOURCES}
     marks["items"] = house.marks("safe", "items")
 
     def one(live: "SparkSession", name: str) -> list[Mark]:
+        mine = chosen[name]
+        read = {source: [m for m in found if source == "items" or m.day <= mine[-1]] for source, found in marks.items()}
+        rests = _inputs(name, [mark for found in read.values() for mark in found], mine)
         with narrate(f"aggregate: {name}"), house.attempt("stats", name) as attempt:
-            rows = _transformed(live, house, marks, name, asked)
+            rows = _of_days(_transformed(live, house, read, name, mine), mine)
             spark.write(spark.filed(rows, table("stats", name)), attempt)
-            written = house.propose_days(attempt, asked, step="aggregate", inputs=inputs)
+            written = house.propose_days(attempt, mine, step="aggregate", inputs=rests, keep=True)
         check_keys(house, written)
         return written
 
-    return spark.side_by_side(live, one, dict.fromkeys(TABLES, 0))
+    return spark.side_by_side(live, one, dict.fromkeys(chosen, 0))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -480,12 +526,46 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.shop}: no interactions, searches, rankings or reviews: there are no statistics to write.")
         print(f"next: python -m jobs examples encoder --shop {args.shop}")
         return
-    asked = _range(have, args.first, args.last, args.shop)
+    only = None
+    if args.stale:
+        only = _stale(house, [day for day in have if _inside(day, args.first, args.last)])
+        if not only:
+            print("nothing is stale: the statistics rest on what is published now")
+            print(f"next: python -m jobs materialise --shop {args.shop}")
+            return
+        asked = sorted({day for chosen in only.values() for day in chosen})
+    else:
+        asked = _range(have, args.first, args.last, args.shop)
     rows_in = {name: rows_of(house.marks("safe", name, None, asked[-1])) for name in SOURCES}
+    before = {(m.table, m.day): m.attempt for name in TABLES for m in house.marks("stats", name)}
     with spark.session("aggregate", rows=sum(rows_in.values())) as live:
-        written = aggregate(live, house, asked)
-    report = [(name, len(m), rows_of(m), sum(x.bytes for x in m) / 1e6) for name, m in written.items()]
-    print(grid(("table", "days", "rows", "MB"), report))
+        written = aggregate(live, house, asked, only)
+    report = [
+        (
+            name,
+            len(m),
+            sum(before.get((name, x.day)) != x.attempt for x in m),
+            rows_of(m),
+            sum(x.bytes for x in m) / 1e6,
+        )
+        for name, m in written.items()
+    ]
+    print(grid(("table", "days", "changed", "rows", "MB"), report))
     print(", ".join(f"{rows:,} {name}" for name, rows in rows_in.items()) + f" read up to {asked[-1]}")
     print(f"in {time.monotonic() - began:.1f} s, in {house.root / 'stats'}")
     print(f"next: python -m jobs materialise --shop {args.shop}")
+
+
+def _inside(day: str, first: date | None, last: date | None) -> bool:
+    return (first is None or day >= first.isoformat()) and (last is None or day <= last.isoformat())
+
+
+def _stale(house: Warehouse, have: Sequence[str]) -> dict[str, list[str]]:
+    """What `--stale` writes, by table; says why, and what it leaves because a source of the day waits."""
+    for name, held in waiting(house).items():
+        if left := [day for day in held if day in set(have)]:
+            say(f"left for later: {len(left)} days whose {name} are not published, the first is {left[0]}")
+    found = {name: stale for name, stale in stale_days(house, have).items() if stale}
+    for name, stale in found.items():
+        say(f"stale: {name} {len(stale)} days from {min(stale)}; {stale[min(stale)]}")
+    return {name: sorted(stale) for name, stale in found.items()}

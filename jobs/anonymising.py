@@ -4,14 +4,19 @@ All of it in Spark's JVM (files are written by `jobs.spark`); a table of tens of
 The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
 in no plan, no log and no column's name. After writing, an independent scan of what was written looks
 for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.
-If anything is left, nothing is proposed. What was found stands in the marks; the report adds them up.
+A day in which anything is left is not proposed, and its files are removed; the other days are not held up by it.
+What was found stands in the marks; the report adds them up.
 """
 
 import argparse
+import hashlib
 import json
+import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Column, DataFrame
@@ -23,7 +28,17 @@ from jobs.console import Problem, Refused, narrate, say
 from jobs.pseudonyms import DIGITS, DOMAINS, Key, key_file, load_key
 from jobs.spark import ddl, filed, read, session, side_by_side, write
 from jobs.tables import DELIVERED, WHOLE, Table, table
-from jobs.warehouse import Attempt, Mark, Warehouse, home, rows_of, warehouse, write_atomically
+from jobs.warehouse import (
+    Attempt,
+    Mark,
+    Refusal,
+    Warehouse,
+    code_version,
+    home,
+    rows_of,
+    warehouse,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -79,11 +94,16 @@ def groups(rows: DataFrame, columns: list[str]) -> dict[generalising.Group, int]
     }
 
 
+def policy_file(shop: str) -> Path:
+    """Where the levels lie that were fitted once."""
+    return home() / shop / "policy" / "generalisation.json"
+
+
 def policy_of(
     shop: str, columns: list[str], counts: dict[generalising.Group, int], marks: list[Mark]
 ) -> generalising.Policy:
     """The shop's fitted policy; fitted now, and written, if this is the first time."""
-    path = home() / shop / "policy" / "generalisation.json"
+    path = policy_file(shop)
     policy = generalising.load(path)
     if policy is None:
         fitted = generalising.fit(columns, counts)
@@ -175,8 +195,27 @@ class Anonymiser:
         """Each visitor's id and own identifiers."""
         return read(spark, self.house, "clean", "visitors", self.people_marks).select("visitor_id", *scrubbing.OWN)
 
+    def inputs(self, name: str, marks: Iterable[Mark]) -> dict[str, list[Mark | str]]:
+        """What each day is made of: its clean partition, the visitors where texts are scrubbed, and the settings."""
+        asked: list[Mark | str] = [*self.people_marks] if name in FREE else []
+        if any(c.personal == "visitor" for c in table("clean", name).columns):
+            asked.append(f"policy/key_epoch/{WHOLE}@{self.key.epoch}")
+        if name == "visitors" and (path := policy_file(self.house.shop)).is_file():
+            asked.append(f"policy/generalisation/{WHOLE}@{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+        return {mark.day: [mark, *asked] for mark in marks}
+
+    def stale(self, name: str, marks: list[Mark]) -> list[Mark]:
+        """Those whose safe partition is missing or was made of something else; not those that were refused as such."""
+        inputs = self.inputs(name, marks)
+        days = self.house.stale("safe", name, inputs)
+        known = self.house.refusals("safe", name, STEP)
+        return [m for m in marks if m.day in days and not (m.day in known and known[m.day].of == whole(inputs[m.day]))]
+
     def table(self, spark: "SparkSession", name: str, marks: list[Mark]) -> dict[str, int]:
-        """Anonymise one table for the days of `marks`, check what was written, and propose it."""
+        """Anonymise one table for the days of `marks`, check what was written, and propose it.
+
+        `Refused` if a person can still be found in the texts of a day, after the other days were proposed.
+        """
         declared = table("clean", name)
         count = rows_of(marks)
         # As dear to open as a file may be large: then each file of a big table is one task and keeps its order.
@@ -196,10 +235,17 @@ class Anonymiser:
             written = {day: n for (day, _, _), n in outcomes(attempt).items()}
             by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
             counting.check(STEP, name, by_day)
-            notes = {WHOLE: groups_reached(attempt, policy)} if policy else self.texts(spark, name, attempt)
-            asked = self.people_marks if name in FREE else []
-            inputs = {mark.day: [mark, *asked] for mark in marks}
-            self.house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=inputs, notes=notes)
+            inputs = self.inputs(name, marks)
+            found, left = ({}, {}) if policy else self.texts(spark, name, attempt)
+            notes = {WHOLE: groups_reached(attempt, policy)} if policy else found
+            good = [day for day in inputs if day not in left]
+            for day in left:
+                shutil.rmtree(attempt.folder(day))
+            self.house.propose_days(attempt, good, step=STEP, counts=by_day, inputs=inputs, notes=notes)
+        for day in good:
+            self.house.forgive("safe", name, STEP, day)
+        if left:
+            self.refuse(name, inputs, left)
         return counting.total(by_day.values())
 
     def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int, generalising.Policy]:
@@ -213,24 +259,36 @@ class Anonymiser:
             say(f"note: {suppressed} of {total} visitors fit no group of {policy.k} under policy {policy.version}")
         return rows, suppressed, policy
 
-    def texts(self, spark: "SparkSession", name: str, attempt: Attempt) -> dict[str, dict[str, Any]]:
-        """Notes by day from a second look at the texts as written; `Refused` if a person can still be found there."""
+    def refuse(self, name: str, inputs: dict[str, list[Mark | str]], left: dict[str, dict[str, int]]) -> None:
+        """Remember the days in which direct identifiers were left, and raise `Refused`."""
+        for day, kinds in left.items():
+            why = tuple(f"{n} rows still hold {kind}" for kind, n in kinds.items() if n)
+            self.house.refuse("safe", name, Refusal(STEP, day, whole(inputs[day]), why))
+        total = counting.total(left.values())
+        raise Refused(
+            f"safe/{name} would still hold direct identifiers: "
+            + ", ".join(f"{n} rows with {kind}" for kind, n in total.items() if n),
+            where=f"{len(left)} days, first {min(left)}",
+            do="these days were not proposed; extend jobs/scrubbing.py for this form, and run again",
+        )
+
+    def texts(
+        self, spark: "SparkSession", name: str, attempt: Attempt
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, int]]]:
+        """Notes by day from a second look at the texts as written; and the days in which a person can be found."""
         if name not in FREE or not outcomes(attempt):
-            return {}
+            return {}, {}
         people = pseudonymised(with_key(self.people(spark), self.house.shop), table("clean", "visitors"), self.key)
         found = inspected(spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
-        left = counting.total(r for _, r in found.values())
-        if any(left.values()):
-            bad = sorted(day for day, (_, r) in found.items() if any(r.values()))
-            raise Refused(
-                f"safe/{name} would still hold direct identifiers: "
-                + ", ".join(f"{n} rows with {kind}" for kind, n in left.items() if n),
-                where=f"{len(bad)} days, first {bad[0]}",
-                do="nothing of this table was proposed; extend jobs/scrubbing.py for this form, and run again",
-            )
-        return {
+        notes = {
             day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": r} for day, (s, r) in found.items()
         }
+        return notes, {day: r for day, (_, r) in sorted(found.items()) if any(r.values())}
+
+
+def whole(inputs: Iterable[Mark | str]) -> tuple[str, ...]:
+    """What a refusal is about: the inputs by name, and the code that refused them."""
+    return (*sorted(i if isinstance(i, str) else i.name for i in inputs), f"code@{code_version()}")
 
 
 def groups_reached(attempt: Attempt, policy: generalising.Policy) -> dict[str, Any]:
@@ -298,13 +356,25 @@ def run(args: argparse.Namespace) -> int:
             where=str(house.root / "clean"),
             do=f"run 'python -m jobs clean --shop {args.shop}' first",
         )
+    work = Anonymiser(house)
+    if args.stale:
+        chosen = {name: stale for name, marks in chosen.items() if (stale := work.stale(name, marks))}
+        if not chosen:
+            print("nothing is stale: every safe partition was made of what there is now")
+            say(f"Next: python -m jobs validate --shop {args.shop} --stale")
+            return 0
+        say(f"stale: {', '.join(f'{name} {len(marks)}' for name, marks in chosen.items())} (days)")
     sizes = {name: rows_of(marks) for name, marks in chosen.items()}
+    refused: list[Refused] = []
     with session(STEP, rows=sum(sizes.values()), **SETTINGS) as spark:
-        work = Anonymiser(house)
 
         def one(spark: "SparkSession", name: str) -> dict[str, int]:
             with narrate(f"anonymise {name}"):
-                return work.table(spark, name, chosen[name])
+                try:
+                    return work.table(spark, name, chosen[name])
+                except Refused as fault:
+                    refused.append(fault)
+                    return {}
 
         totals = side_by_side(spark, one, sizes)
     path = home() / args.shop / "reports" / "privacy.json"
@@ -318,5 +388,9 @@ def run(args: argparse.Namespace) -> int:
         f"texts: {', '.join(f'{n} {kind}' for kind, n in sorted(scrubs.items())) or 'nothing to scrub'}; residue {left}"
     )
     say(f"{time.monotonic() - began:.0f} s; proposed in {house.root / 'safe'}; report {path}")
+    if refused:
+        for fault in refused[1:]:
+            say(f"error: {fault}")
+        raise refused[0]
     say(f"Next: python -m jobs validate --shop {args.shop}")
     return 0

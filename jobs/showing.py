@@ -3,13 +3,14 @@
 import argparse
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from jobs import counting
-from jobs.console import REFUSED, Problem, grid, say
+from jobs import counting, lineage
+from jobs.console import REFUSED, Problem, Usage, grid, say
 from jobs.tables import DELIVERED, WHOLE, ZONES
 from jobs.tables import tables as declared_tables
-from jobs.warehouse import Mark, Warehouse, home, warehouse, write_atomically
+from jobs.warehouse import Mark, Refusal, Warehouse, home, warehouse, write_atomically
 
 STEPS = (("import", "raw"), ("clean", "clean"), ("anonymise", "safe"))
 """Steps under the counting law, and the zone that each writes."""
@@ -30,9 +31,21 @@ def newest(house: Warehouse, zone: str, name: str) -> list[Mark]:
     return house.marks(zone, name, state="proposed")
 
 
+def state_of(marks: list[Mark], live: Mapping[str, str], refusals: Mapping[str, Refusal]) -> str:
+    """published, or how many days wait to be judged and how many were refused. `live`: published attempts by day."""
+    waiting = [m for m in marks if live.get(m.day) != m.attempt]
+    refused = sum(m.day in refusals and m.attempt in refusals[m.day].of for m in waiting)
+    parts = {"proposed": len(waiting) - refused, "refused": refused}
+    return ", ".join(f"{n} {word}" for word, n in parts.items() if n) or "published"
+
+
 def tables(args: argparse.Namespace) -> int:
-    """`python -m jobs tables`: zone, table, state, days, rows, bytes, first and last day."""
+    """`python -m jobs tables`: zone, table, state, days, rows, bytes, first and last day; or the way of one table."""
     house = warehouse(args.shop)
+    if args.lineage:
+        return way(house, args.lineage, args.zone, args.day and args.day.isoformat())
+    if args.day:
+        raise Usage("--day goes with --lineage", do="add --lineage TABLE")
     lines: list[list[Any]] = []
     for zone in [args.zone] if args.zone else ZONES:
         for declared in declared_tables(zone):
@@ -40,8 +53,7 @@ def tables(args: argparse.Namespace) -> int:
             if not marks or (zone == "quarantine" and not any(m.rows for m in marks)):
                 continue
             live = {m.day: m.attempt for m in house.marks(zone, declared.name)}
-            waiting = sum(live.get(m.day) != m.attempt for m in marks)
-            state = "published" if not waiting else f"{waiting} proposed" if waiting < len(marks) else "proposed"
+            state = state_of(marks, live, house.refusals(zone, declared.name, "validate"))
             dated = [m.day for m in marks if m.day != WHOLE]
             span = [min(dated), max(dated)] if dated else [WHOLE, "-"]
             rows, weight = sum(m.rows for m in marks), sum(m.bytes for m in marks)
@@ -54,6 +66,15 @@ def tables(args: argparse.Namespace) -> int:
         )
     print(grid(["zone", "table", "state", "days", "rows", "size", "first", "last"], lines))
     say(f"Where: {house.root}")
+    return 0
+
+
+def way(house: Warehouse, name: str, zone: str | None, day: str | None) -> int:
+    """The tree of inputs of one partition, down to the shop's files."""
+    mark = lineage.start(house, *lineage.whose(house, name, zone), day)
+    for step in lineage.tree(house, mark):
+        print(step)
+    say(f"Where: {house.attempt_of(mark).path}")
     return 0
 
 

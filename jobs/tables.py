@@ -478,6 +478,25 @@ _BY_ZONE: dict[str, dict[str, Table]] = {
         for t in _DELIVERED
     },
 }
+_STATS_FROM = {
+    "item_stats": ("interactions", "rankings", "reviews"),
+    "visitor_stats": ("interactions", "searches", "reviews"),
+    "visitor_history": ("interactions",),
+    "query_stats": ("interactions", "rankings", "searches"),
+}
+_EXAMPLES_FROM = {
+    "recommender": ("safe/interactions", "stats/visitor_history", "stats/visitor_stats", "stats/item_stats"),
+    "recommender_items": ("safe/items", "stats/visitor_history", "stats/visitor_stats", "stats/item_stats"),
+    "encoder": ("safe/items", "safe/searches", "safe/rankings", "safe/interactions"),
+}
+STEPS = {
+    "raw": "import",
+    "clean": "clean",
+    "safe": "anonymise",
+    "stats": "aggregate",
+    "examples": "examples",
+}
+"""Which step writes a zone. Quarantine is written by the step that its tables name."""
 ZONES: tuple[Zone, ...] = ("raw", "clean", "safe", "stats", "examples", "quarantine")
 GATED: tuple[Zone, ...] = ("safe",)
 """Zones where `validate` publishes. Elsewhere a step's own checks do (docs/decisions/0003)."""
@@ -498,3 +517,31 @@ def tables(zone: str) -> tuple[Table, ...]:
 def text_column(name: str) -> str | None:
     """The column whose language is told, of a delivered table."""
     return _TEXT_COLUMN.get(name)
+
+
+def rests_on(name: str) -> tuple[str, ...]:
+    """The dated tables of the safe zone that a table of statistics is made of."""
+    return _STATS_FROM[one_of("table", name, _STATS_FROM)]
+
+
+def made_of(zone: str, name: str) -> tuple[str, ...]:
+    """The tables, as ZONE/TABLE, that a table is made of; none for raw tables, which are made of files.
+
+    >>> made_of("clean", "reviews")
+    ('raw/reviews', 'clean/visitors', 'clean/items')
+    """
+    declared = table(zone, name)
+    if zone == "raw":
+        return ()
+    if zone == "quarantine":
+        step, _, of = name.partition(".")
+        return (f"{'raw' if step == 'clean' else 'clean'}/{of}",)
+    if zone == "stats":
+        whole = ("safe/items",) if name == "item_stats" else ()
+        return (*(f"safe/{source}" for source in rests_on(name)), *whole)
+    if zone == "examples":
+        return _EXAMPLES_FROM[name]
+    if zone == "clean":  # ids that must be the shop's
+        owners = {"visitor_id": "visitors", "item_id": "items"}
+        return (f"raw/{name}", *(f"clean/{t}" for c, t in owners.items() if c in declared.names and name != t))
+    return (f"clean/{name}", *(["clean/visitors"] if name in ("searches", "reviews", "tickets") else []))

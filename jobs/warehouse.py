@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jobs.console import Problem, Usage, suggest
-from jobs.tables import GATED, LINKS, WHOLE, ZONES, Table, table
+from jobs.tables import GATED, LINKS, WHOLE, ZONES, Table, table, tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 State = Literal["proposed", "published"]
+STATES: tuple[State, ...] = ("proposed", "published")
 DAY_FOLDER = "_day"
 
 
@@ -91,8 +92,75 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """How another mark names this one among its inputs: zone/table/day@hash."""
-        return f"{self.zone}/{self.table}/{self.day}@{self.sha256[:16]}"
+        """How another mark names this one among its inputs: zone/table/day@hash.
+
+        A partition whose files were put together (`jobs.keeping.compact`) keeps the name that it had: its rows are the
+        same, and nothing that rests on it is stale.
+        """
+        return f"{self.zone}/{self.table}/{self.day}@{str(self.notes.get('same_as', self.sha256))[:16]}"
+
+
+POINTED: list[tuple[State, Mark]] = []
+"""Every pointer that this process has moved, in order: what `jobs.tracing` tells of a run."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a step refused of one day: `of` names it (inputs, code, suite), `why` says it in words, no row's values."""
+
+    step: str
+    day: str
+    of: tuple[str, ...]
+    why: tuple[str, ...]
+    refused_at: str = ""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A mark's name in its parts: zone/table/day@hash. `day` is `*` or `..DAY` where one hash stands for many marks."""
+
+    zone: str
+    table: str
+    day: str
+    hash: str
+
+    @classmethod
+    def of(cls, text: str) -> "Name":
+        """The parts of a name as it stands among a mark's inputs.
+
+        >>> Name.of("safe/items/whole@0123").table
+        'items'
+        """
+        path, _, digest = text.partition("@")
+        zone, _, rest = path.partition("/")
+        name, _, day = rest.rpartition("/")
+        return cls(zone, name, day, digest)
+
+
+def stale(outputs: Iterable[Mark], inputs: Mapping[str, Iterable[Mark | str]]) -> dict[str, str]:
+    """Days of `inputs` whose output has to be written again, each with the reason in words.
+
+    `inputs` says by day what a writing of it now would name as its inputs; `outputs` are the marks that there are.
+    A day is stale if it has no output, if the output names other inputs (one changed, one more, one fewer), or if
+    the table's schema was changed since. Pure. Where it ends: it does not see that the code of the step changed.
+
+    >>> stale([], {"2017-01-01": ["raw/items/whole@0123"]})
+    {'2017-01-01': 'missing'}
+    """
+    have = {mark.day: mark for mark in outputs}
+    found: dict[str, str] = {}
+    for day in sorted(inputs):
+        mark = have.get(day)
+        if mark is None:
+            found[day] = "missing"
+            continue
+        now = {i if isinstance(i, str) else i.name for i in inputs[day]}
+        changed = sorted({name.partition("@")[0] for name in now.symmetric_difference(mark.inputs)})
+        if changed:
+            found[day] = f"changed: {', '.join(changed)}"
+        elif mark.schema != schema_fingerprint(table(mark.zone, mark.table)):
+            found[day] = "its schema is not the declared one"
+    return found
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -104,7 +172,12 @@ def write_atomically(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was renamed or removed in a folder last through a power cut."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -208,6 +281,25 @@ class Warehouse:
         ]
         return [mark for day in chosen if (mark := self.mark(zone, name, day, state)) is not None]
 
+    def find(self, name: str) -> Mark | None:
+        """The mark that bears this name (zone/table/day@hash), published or proposed; None if it was replaced."""
+        asked = Name.of(name)
+        if asked.zone not in ZONES or asked.table not in {t.name for t in tables(asked.zone)}:
+            return None
+        if "*" in asked.day or asked.day.startswith("."):
+            return None
+        found = (self.mark(asked.zone, asked.table, asked.day, state) for state in ("published", "proposed"))
+        return next((mark for mark in found if mark is not None and mark.name == name), None)
+
+    def stale(self, zone: str, name: str, inputs: Mapping[str, Iterable[Mark | str]]) -> dict[str, str]:
+        """The days of `inputs` that a step must write again, with the reason: see `stale`.
+
+        In a gated zone the proposal counts, elsewhere what is published: a step that was killed between its two
+        pointers is seen as not done.
+        """
+        state: State = "proposed" if zone in GATED else "published"
+        return stale(self.marks(zone, name, state=state), inputs)
+
     def folders(self, marks: Iterable[Mark]) -> list[Path]:
         """The folders that hold rows, for the readers of Spark, DuckDB and Arrow. Empty partitions are left out."""
         return [self.attempt_of(mark).folder(mark.day) for mark in marks if mark.rows]
@@ -295,11 +387,13 @@ class Warehouse:
         counts: Mapping[str, int] | None = None,
         inputs: Iterable[Mark | str] = (),
         notes: Mapping[str, Any] | None = None,
+        keep: bool = False,
     ) -> Mark:
         """Point to one day of an attempt, after checking that its files have the declared schema.
 
         The mark becomes `proposed`; outside the gated zones it is published in the same breath.
-        Rows and hash are read from the files, never taken on trust.
+        Rows and hash are read from the files, never taken on trust. With `keep` a published partition of the same
+        bytes stays where it is: only its mark is renewed, and names the new inputs.
         """
         import pyarrow.parquet as pq
 
@@ -319,16 +413,19 @@ class Warehouse:
                     where=str(file),
                     do="compare the step with jobs/tables.py",
                 )
+        digest, schema = fingerprint(files), schema_fingerprint(declared)
+        before = self.mark(attempt.zone, attempt.table, day) if keep else None
+        same = before is not None and (before.sha256, before.schema, before.rows) == (digest, schema, rows)
         mark = Mark(
             attempt.zone,
             attempt.table,
             day,
-            attempt.id,
+            before.attempt if before is not None and same else attempt.id,
             step,
             rows,
             sum(f.stat().st_size for f in files),
-            fingerprint(files),
-            schema_fingerprint(declared),
+            digest,
+            schema,
             code_version(),
             dict(counts or {}),
             tuple(sorted(i if isinstance(i, str) else i.name for i in inputs)),
@@ -349,8 +446,12 @@ class Warehouse:
         counts: Mapping[str, Mapping[str, int]] | None = None,
         inputs: Mapping[str, Iterable[Mark | str]] | None = None,
         notes: Mapping[str, Mapping[str, Any]] | None = None,
+        keep: bool = False,
     ) -> list[Mark]:
-        """Point to every day of `days`, those without rows too: empty is known, not missing. All else is by day."""
+        """Point to every day of `days`, those without rows too: empty is known, not missing. All else is by day.
+
+        With `keep` (see `propose`) what was written again with the same bytes is removed from the attempt.
+        """
 
         def one(day: str) -> Mark:
             return self.propose(
@@ -360,35 +461,65 @@ class Warehouse:
                 counts=(counts or {}).get(day),
                 inputs=(inputs or {}).get(day, ()),
                 notes=(notes or {}).get(day),
+                keep=keep,
             )
 
-        return in_threads(one, days)
+        marks = in_threads(one, days)
+        if keep:
+            for mark in marks:
+                if mark.attempt != attempt.id:
+                    shutil.rmtree(attempt.folder(mark.day), ignore_errors=True)
+            if all(mark.attempt != attempt.id for mark in marks):
+                shutil.rmtree(attempt.path, ignore_errors=True)
+        return marks
 
     def publish(self, mark: Mark, notes: Mapping[str, Any] | None = None) -> Mark:
-        """Let a proposed partition be read downstream. `notes` are added: the suites' result, say."""
+        """Let a proposed partition be read downstream. `notes` are added: the suites' result, say.
+
+        A `Problem` if its files are gone, which can only be where it was replaced long ago and collected since.
+        """
+        if not self.attempt_of(mark).path.is_dir():
+            raise Problem(
+                f"the files of {mark.name} are gone",
+                where=str(self.attempt_of(mark).path),
+                do=f"run the step '{mark.step}' for {mark.day} again",
+            )
         published = Mark(**{**asdict(mark), "notes": {**mark.notes, **(notes or {})}})
         self._point(published, "published")
         return published
 
+    def replace(self, old: Mark, new: Mark) -> bool:
+        """Let the pointers that point to `old` point to `new`; false if none did any more, since it was replaced."""
+        moved = False
+        for state in STATES:
+            live = self.mark(old.zone, old.table, old.day, state)
+            if live is not None and live.attempt == old.attempt:
+                self._point(Mark(**{**asdict(new), "notes": {**live.notes, **new.notes}}), state)
+                moved = True
+        return moved
+
+    def refuse(self, zone: str, name: str, refusal: Refusal) -> None:
+        """Remember what a step refused, so that `--stale` does not ask it the same again, night after night."""
+        path = self.folder(zone, name) / "refused" / refusal.step / f"{refusal.day}.json"
+        values = {**asdict(refusal), "refused_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_atomically(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+    def refusals(self, zone: str, name: str, step: str) -> dict[str, Refusal]:
+        """What a step refused of a table, by day."""
+        found = {}
+        for path in sorted((self.folder(zone, name) / "refused" / step).glob("[!.]*.json")):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = Refusal(**{**values, "of": tuple(values["of"]), "why": tuple(values["why"])})
+        return found
+
+    def forgive(self, zone: str, name: str, step: str, day: str) -> None:
+        """Forget a refusal: the day has passed since."""
+        (self.folder(zone, name) / "refused" / step / f"{day}.json").unlink(missing_ok=True)
+
     def _point(self, mark: Mark, state: State) -> None:
         path = self.folder(mark.zone, mark.table) / state / f"{mark.day}.json"
         write_atomically(path, json.dumps(asdict(mark), indent=1, sort_keys=True) + "\n")
-
-    def collect(self, keep_hours: float = 24.0) -> int:
-        """Remove attempts that no mark points to and that are older than `keep_hours`; returns how many."""
-        now, removed = datetime.now(UTC).timestamp(), 0
-        for zone in ZONES:
-            for attempts in (self.root / zone).glob("*/attempts"):
-                held = {
-                    m.attempt
-                    for s in ("proposed", "published")
-                    for m in self.marks(zone, attempts.parent.name, state=s)
-                }
-                for path in attempts.iterdir():
-                    if path.name not in held and now - path.stat().st_mtime > keep_hours * 3600:
-                        shutil.rmtree(path)
-                        removed += 1
-        return removed
+        POINTED.append((state, mark))
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ BEGIN, END = "<!-- tree -->\n```\n", "```\n<!-- /tree -->"
 ROOMS = ("dags", "jobs", "feature_repo", "models", "docker")
 NO_PACKAGES = {
     "dags": "When: which command, after which, on which days. Airflow only",
+    "dags/plugins": "What Airflow's API server serves beside its own pages",
     "feature_repo": "Features: Feast's definitions",
     "docker": "Images, and the production composition",
 }

@@ -63,6 +63,7 @@ def airflow(environ: Mapping[str, str], *, port: int, shop: str) -> dict[str, st
         "ENDCAP_SHOP": shop,
         "AIRFLOW_HOME": str(home() / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(dags_folder() / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",

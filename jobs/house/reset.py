@@ -11,7 +11,7 @@ from jobs.console import OK, Problem, Usage, grid, suggest
 from jobs.house.services import running
 from jobs.warehouse import home, shops
 
-NOT_SHOPS = {"airflow", "mlflow", "run"}
+NOT_SHOPS = {"airflow", "docs", "mlflow", "run"}
 
 
 def contents(folder: Path) -> list[tuple[str, int, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jobs.__main__ import parser as jobs_parser
+from jobs.tables import tables
 from models.__main__ import parser as models_parser
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
@@ -31,6 +32,8 @@ for dag in bag.dags.values():
         "tasks": [t.task_id for t in dag.topological_sort()], "doc": dag.doc_md, "max": dag.max_active_runs,
         "down": {t.task_id: sorted(t.downstream_task_ids) for t in dag.tasks},
         "retries": {t.task_id: t.retries for t in dag.tasks},
+        "assets": {t.task_id: sorted(a.name for a in t.outlets) for t in dag.tasks if t.outlets},
+        "links": {t.task_id: [x.name for x in t.operator_extra_links] for t in dag.tasks if t.operator_extra_links},
         "titles": {n: dag.params.get_param(n).description for n in dag.params},
     }
 for dag_id, conf, key in cases:
@@ -43,16 +46,20 @@ for dag_id, conf, key in cases:
     except Exception as fault:
         out["cases"].append({"refused": str(fault)})
         continue
-    context = {"params": values, "dag_run": SimpleNamespace(partition_key=key)}
+    kind = "manual" if key is None else "scheduled"
+    if key and key.startswith("backfill "):
+        kind, key = key.split()
+    context = {"params": values, "dag_run": SimpleNamespace(partition_key=key, run_type=kind)}
     commands = {}
     for task in dag.tasks:
         if hasattr(task, "words"):
-            fields = (getattr(task, f) for f in ("words", "options", "when"))
-            words, options, when = (task.render_template(field, context) for field in fields)
+            fields = (getattr(task, f) for f in ("words", "options", "flags", "when"))
+            words, options, flags, when = (task.render_template(field, context) for field in fields)
             if when == "yes":
                 fresh = copy.copy(task)
                 object.__setattr__(fresh, "words", words)
                 object.__setattr__(fresh, "options", options)
+                object.__setattr__(fresh, "flags", flags)
                 commands[task.task_id] = fresh.command()
     out["cases"].append({"commands": commands})
 print("RESULT" + json.dumps(out))
@@ -68,6 +75,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "strange folder": ("refresh_data", {"shop": "electronics", "folder": STRANGE}, None),
     "one training set": ("refresh_data", {"shop": "electronics", "examples": ["encoder"]}, None),
     "scale": ("refresh_data", {"shop": "sample", "scale": 2.5}, None),
+    "backfill": ("refresh_data", {"shop": "sample"}, "backfill 2017-03-05"),
+    "stale by hand": ("refresh_data", {"stale": True, "first": "2017-03-01", "last": "2017-03-31"}, None),
     "train": ("train_models", {"shop": "sample", "pairs": 64, "base": "minilm"}, None),
     "train one": ("train_models", {"shop": "electronics", "models": ["encoder"]}, None),
     "train other": ("train_models", {"models": ["recommender"]}, None),
@@ -136,7 +145,19 @@ def test_every_dag_is_known_and_imports(rendered: dict[str, Any]) -> None:
 def test_the_way_of_the_data(rendered: dict[str, Any]) -> None:
     dag = rendered["dags"]["refresh_data"]
     assert dag["tasks"][:7] == ["check_params", "import", "clean", "anonymise", "validate", "aggregate", "materialise"]
-    assert dag["down"]["materialise"] == ["examples_encoder", "examples_recommender"]
+    assert dag["down"]["materialise"] == ["dictionary", "examples_encoder", "examples_recommender"]
+    assert dag["links"] == {"validate": ["Data Docs", "Data dictionary"]}
+
+
+def test_what_is_published_is_an_asset_that_exists(rendered: dict[str, Any]) -> None:
+    made = rendered["dags"]["refresh_data"]["assets"]
+    assert made["validate"] == ["safe.interactions", "safe.items", "safe.rankings", "safe.searches"]
+    assert made["aggregate"] == [f"stats.{t.name}" for t in sorted(tables("stats"), key=lambda t: t.name)]
+    assert made["examples_encoder"] == ["examples.encoder"]
+
+
+def test_failures_are_tried_again_once(rendered: dict[str, Any]) -> None:
+    dag = rendered["dags"]["refresh_data"]
     assert dag["down"]["examples_encoder"] == []
     assert {task: n for task, n in dag["retries"].items() if n != 1} == {"check_params": 0}
 
@@ -164,8 +185,31 @@ def test_a_range_reaches_every_step(rendered: dict[str, Any]) -> None:
 
 
 def test_a_scheduled_run_is_its_partition(rendered: dict[str, Any]) -> None:
-    got = parse(commands(rendered, "scheduled")["clean"])
-    assert got.first.isoformat() == got.last.isoformat() == "2017-03-05"
+    for task in ("import", "clean"):
+        got = parse(commands(rendered, "scheduled")[task])
+        assert got.first.isoformat() == got.last.isoformat() == "2017-03-05"
+
+
+@pytest.mark.parametrize("case", ["scheduled", "backfill"])
+def test_a_run_of_one_day_refreshes_whatever_is_stale(rendered: dict[str, Any], case: str) -> None:
+    made = commands(rendered, case)
+    for task in ("anonymise", "validate", "aggregate"):
+        got = parse(made[task])
+        assert (got.stale, got.first, got.last) == (True, None, None)
+    assert parse(made["materialise"]).first is None  # what was refreshed lies on other days, too
+    assert "dictionary" in made
+
+
+def test_a_backfill_writes_no_training_sets_which_would_know_less(rendered: dict[str, Any]) -> None:
+    assert {"examples_recommender", "examples_encoder"} <= set(commands(rendered, "scheduled"))
+    assert not {"examples_recommender", "examples_encoder"} & set(commands(rendered, "backfill"))
+
+
+def test_by_hand_all_days_given_are_written_unless_only_what_is_stale_is_asked_for(rendered: dict[str, Any]) -> None:
+    assert not parse(commands(rendered, "range")["aggregate"]).stale
+    assert not parse(commands(rendered, "a param overrides the partition")["validate"]).stale
+    got = parse(commands(rendered, "stale by hand")["aggregate"])
+    assert (got.stale, got.first.isoformat(), got.last.isoformat()) == (True, "2017-03-01", "2017-03-31")
 
 
 def test_a_param_overrides_the_partition(rendered: dict[str, Any]) -> None:
@@ -255,12 +299,13 @@ out["checks"] = {
 }
 class Log:
     lines = []
-def first_task(key, folder):
+def first_task(key, folder, kind="scheduled"):
     with command_line_dag() as dag:
         task = command_line.CheckParams(task_id="check_params")
     try:
         type(task).execute.__wrapped__(task, {
-            "params": {"shop": "sample", "folder": folder}, "dag_run": SimpleNamespace(partition_key=key, conf={})})
+            "params": {"shop": "sample", "folder": folder},
+            "dag_run": SimpleNamespace(partition_key=key, conf={}, run_type=kind)})
         return "ok"
     except BaseException as fault:
         return type(fault).__name__
@@ -268,7 +313,8 @@ from airflow.sdk import DAG
 def command_line_dag():
     return DAG("d", params={"shop": "sample", "folder": None})
 out["first"] = {"by hand": first_task(None, None), "night, archive": first_task("2017-01-01", None),
-                "night, deliveries": first_task("2017-01-01", "/tmp")}
+                "night, deliveries": first_task("2017-01-01", "/tmp"),
+                "backfill, archive": first_task("2017-01-01", None, "backfill")}
 print("RESULT" + json.dumps(out))
 """
 
@@ -324,4 +370,9 @@ def test_the_first_task_says_what_to_mend(operated: dict[str, Any]) -> None:
 
 
 def test_a_night_without_deliveries_is_skipped(operated: dict[str, Any]) -> None:
-    assert operated["first"] == {"by hand": "ok", "night, archive": "AirflowSkipException", "night, deliveries": "ok"}
+    assert operated["first"] == {
+        "by hand": "ok",
+        "night, archive": "AirflowSkipException",
+        "night, deliveries": "ok",
+        "backfill, archive": "ok",
+    }

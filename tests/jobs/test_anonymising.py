@@ -132,3 +132,93 @@ def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, tmp_path: P
     assert {(v["age"], v["kids"]) for v in visitors} == {("*", "0")}
     assert len(visitors) == 99
     assert house.marks("safe", "visitors", state="proposed")[0].notes["policy_version"] == 7
+
+
+# ---- what is stale, and what is refused ---------------------------------------------------------------
+
+
+def ticket(put: Callable[..., Any], n: int, day: int, text: str) -> None:
+    when = {"event_time": datetime(2020, 1, day, 10, tzinfo=UTC), "day": date(2020, 1, day)}
+    row = {"ticket_id": f"t{n}", "visitor_id": "u1", "text": text, "language": "en", **when, **origin(n)}
+    put("toy", "clean", "tickets", [row], f"2020-01-{day:02d}")
+
+
+def proposals(house: Warehouse) -> dict[str, str]:
+    """Attempts of everything proposed, by table and day."""
+    return {
+        f"{name} {mark.day}": mark.attempt
+        for name in ("visitors", "items", "tickets", "interactions")
+        for mark in house.marks("safe", name, state="proposed")
+    }
+
+
+def test_only_what_changed_is_written_again(
+    put: Callable[..., Any], home: Path, spark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    house = shop(put)
+    run = in_this_process(spark, monkeypatch)
+    run(stale=True)
+    before = proposals(house)
+    assert set(before) == {"visitors whole", "items whole", f"tickets {DAY}", f"interactions {DAY}"}
+    run(stale=True)
+    assert "nothing is stale" in capsys.readouterr().out and proposals(house) == before
+
+    ticket(put, 500, 2, "good tea")
+    run(stale=True)
+    assert {k: v for k, v in proposals(house).items() if k != "tickets 2020-01-02"} == before
+
+    people = house.read("clean", "visitors").to_pylist()
+    put("toy", "clean", "visitors", people[:-1])  # texts are scrubbed of what visitors are called: they hang on them
+    middle = proposals(house)
+    run(stale=True)
+    changed = {key for key, attempt in proposals(house).items() if middle[key] != attempt}
+    assert changed == {"visitors whole", f"tickets {DAY}", "tickets 2020-01-02"}
+
+    (home / "toy" / "keys" / "pseudonym.epoch").write_text("2")  # the key was rotated: every pseudonym is another
+    middle = proposals(house)
+    run(stale=True)
+    changed = {key for key, attempt in proposals(house).items() if middle[key] != attempt}
+    assert changed == set(middle) - {"items whole"}
+
+
+def in_this_process(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The step, in the tests' own session."""
+    from argparse import Namespace
+    from contextlib import nullcontext
+
+    from jobs import anonymising
+
+    monkeypatch.setattr(anonymising, "session", lambda *_, **__: nullcontext(spark))
+
+    def run(**more: Any) -> None:
+        assert anonymising.run(Namespace(**{"shop": "toy", "first": None, "last": None, "stale": False, **more})) == 0
+
+    return run
+
+
+def test_a_day_in_which_a_person_is_left_holds_up_no_other_and_is_not_asked_again(
+    put: Callable[..., Any], home: Path, spark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from jobs import scrubbing
+    from jobs.console import Refused
+
+    house = shop(put)
+    ticket(put, 500, 2, "good tea")
+    run = in_this_process(spark, monkeypatch)
+    with monkeypatch.context() as broken:  # as if people had found a way to write their names that we do not know
+        broken.setattr(scrubbing, "scrubbed", lambda rows, column: rows)
+        broken.setattr(scrubbing, "without_own", lambda rows, column, patterns: rows)
+        with pytest.raises(Refused, match=r"would still hold direct identifiers: .*1 days, first 2020-01-01"):
+            run()
+    assert house.days("safe", "tickets", "proposed") == ["2020-01-02"]
+    assert house.days("safe", "visitors", "proposed") == ["whole"]
+    attempts = house.folder("safe", "tickets") / "attempts"
+    assert [p.parent.name for p in attempts.rglob("*.parquet")] == ["_day=2020-01-02"]  # the texts did not stay
+    refusal = house.refusals("safe", "tickets", "anonymise")[DAY]
+    assert refusal.why and not any("ann" in why.lower() for why in refusal.why)
+
+    run(stale=True)  # the same rows and the same code: asked once is enough
+    assert "nothing is stale" in capsys.readouterr().out
+    run()  # by hand, and now the scrubber finds them
+    assert house.days("safe", "tickets", "proposed") == [DAY, "2020-01-02"]
+    assert house.refusals("safe", "tickets", "anonymise") == {}

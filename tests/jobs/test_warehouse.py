@@ -146,11 +146,3 @@ def test_a_writer_killed_at_any_moment_leaves_one_whole_version(house: Warehouse
     rows = house.read("clean", "items", columns=["title"])
     assert rows.num_rows == 150
     assert len(set(rows.column("title").to_pylist())) == 1  # never a mixture of two turns
-
-
-def test_old_attempts_are_collected_and_held_ones_are_not(house: Warehouse) -> None:
-    old, kept = write(house, [ITEM]), write(house, [ITEM])
-    house.publish(kept)
-    assert house.collect(keep_hours=24) == 0
-    assert house.collect(keep_hours=-1) == 1
-    assert not house.attempt_of(old).path.exists() and house.attempt_of(kept).path.exists()

@@ -1,0 +1,366 @@
+"""Keeping the warehouse: what nobody points to is collected, what is too old is retired, small files become one.
+
+Marks decide. Collecting never touches what a mark points to; retiring takes the marks away first and the files
+after them; compacting writes a new attempt and then moves the pointer. So each may be killed at any instruction and
+run again, and no mark ever points to nothing.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.console import Refused, Usage, grid, say
+from jobs.showing import size
+from jobs.tables import WHOLE, ZONES, table, tables
+from jobs.warehouse import (
+    DAY_FOLDER,
+    STATES,
+    Mark,
+    Name,
+    Warehouse,
+    arrow_schema,
+    fingerprint,
+    rows_of,
+    sync_folder,
+    warehouse,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HOUR = 3600.0
+SMALL_FILE = 32 << 20
+"""Bytes below which a file costs a reader more to open than to read."""
+ROWS = 1 << 18  # rows of a row group, as steps write them
+
+
+# Collecting --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loose:
+    """A folder of an attempt that no mark points to: of one day, or of the whole attempt (`day` is empty)."""
+
+    zone: str
+    table: str
+    day: str
+    path: Path
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in self.path.rglob("*") if path.is_file()]
+
+
+def held(house: Warehouse, zone: str, name: str) -> set[tuple[str, str]]:
+    """(attempt, day) of every mark of a table, proposed or published."""
+    return {(mark.attempt, mark.day) for state in STATES for mark in house.marks(zone, name, state=state)}
+
+
+def loose(house: Warehouse, zone: str, name: str) -> list[Loose]:
+    """What no mark of a table points to: whole attempts, and days of attempts that are held by other days."""
+    attempts = house.folder(zone, name) / "attempts"
+    if not attempts.is_dir():
+        return []
+    pointed = held(house, zone, name)
+    kept = {attempt for attempt, _ in pointed}
+    found = []
+    for path in sorted(attempts.iterdir()):
+        if path.name not in kept:
+            found.append(Loose(zone, name, "", path))
+            continue
+        for folder in sorted(path.glob(f"{DAY_FOLDER}=*")):
+            day = folder.name.partition("=")[2]
+            if (path.name, day) not in pointed:
+                found.append(Loose(zone, name, day, folder))
+    return found
+
+
+def let_go(house: Warehouse, thing: Loose) -> float:
+    """When a reader can last have been told of it, in seconds since the epoch.
+
+    The newest of its files, or of the marks that took its place: a step that began before them may still read it.
+    """
+    days = [thing.day] if thing.day else [p.name.partition("=")[2] for p in thing.path.glob(f"{DAY_FOLDER}=*")]
+    marks = [house.folder(thing.zone, thing.table) / state / f"{day}.json" for state in STATES for day in days]
+    return max(map(modified, (thing.path, *thing.path.rglob("*"), *marks)))
+
+
+def modified(path: Path) -> float:
+    """When a path was last written; 0 if it is gone, which another collection may have seen to."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def collectable(house: Warehouse, keep_hours: float) -> Iterator[Loose]:
+    """All that no mark has pointed to for `keep_hours`, table by table. What is being written is newer than that."""
+    until = datetime.now(UTC).timestamp() - keep_hours * 3600
+    for zone in ZONES:
+        for declared in tables(zone):
+            yield from (thing for thing in loose(house, zone, declared.name) if let_go(house, thing) < until)
+
+
+def remove(path: Path) -> None:
+    """A folder and all in it; no error if it is gone already, an error for whatever cannot be removed."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def collect(args: argparse.Namespace) -> int:
+    """`python -m jobs collect`: remove attempts, and days of attempts, that no mark points to any more."""
+    if args.keep_hours < 0:
+        raise Usage(f"--keep-hours {args.keep_hours:g} is below 0", do="give how many hours readers may still need")
+    house = warehouse(args.shop)
+    going: dict[tuple[str, str], list[int]] = {}
+    for thing in collectable(house, args.keep_hours):
+        sizes = [path.stat().st_size for path in thing.files]
+        if not args.dry_run:
+            remove(thing.path)
+        counted = going.setdefault((thing.zone, thing.table), [0, 0, 0, 0])
+        for place, add in enumerate((not thing.day, bool(thing.day), len(sizes), sum(sizes))):
+            counted[place] += add
+    if not going:
+        print(f"nothing to collect: every attempt has a mark, or is younger than {args.keep_hours:g} hours")
+        return 0
+    rows = [[zone, name, a, d, files, size(weight)] for (zone, name), (a, d, files, weight) in going.items()]
+    print(grid(["zone", "table", "attempts", "days of attempts", "files", "size"], rows))
+    total = size(sum(counted[3] for counted in going.values()))
+    if args.dry_run:
+        print(f"{total} would go. Nothing was removed. Next: the same without --dry-run.")
+    else:
+        print(f"removed {total}")
+    say(f"Where: {house.root}")
+    return 0
+
+
+# Retiring ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """One day of one table that is to go, with the attempts that its marks pointed to when it was listed."""
+
+    zone: str
+    table: str
+    day: str
+    attempts: tuple[str, ...]
+
+
+def too_old(house: Warehouse, before: str, zones: Sequence[str]) -> list[Mark]:
+    """The marks, proposed and published, of days before `before`. Tables without days have no age, and stay."""
+    return [
+        mark
+        for zone in zones
+        for declared in tables(zone)
+        if declared.dated
+        for state in STATES
+        for mark in house.marks(zone, declared.name, state=state)
+        if mark.day < before and mark.day != WHOLE
+    ]
+
+
+def journal(house: Warehouse) -> Path:
+    """What a retirement has set out to remove; it is there only while one is going on, or was killed."""
+    return house.root / "retiring.json"
+
+
+def unfinished(house: Warehouse) -> list[Part]:
+    """What an earlier retirement did not come to the end of."""
+    try:
+        parts = json.loads(journal(house).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [Part(**{**part, "attempts": tuple(part["attempts"])}) for part in parts]
+
+
+def unmark(house: Warehouse, part: Part) -> None:
+    """Take away a day's marks, those that readers follow first; a day that was written anew meanwhile keeps them."""
+    for state in reversed(STATES):
+        mark = house.mark(part.zone, part.table, part.day, state)
+        if mark is not None and mark.attempt in part.attempts:
+            folder = house.folder(part.zone, part.table) / state
+            (folder / f"{part.day}.json").unlink(missing_ok=True)
+            sync_folder(folder)
+    for path in house.folder(part.zone, part.table).glob(f"refused/*/{part.day}.json"):
+        path.unlink(missing_ok=True)
+
+
+def clear(house: Warehouse, part: Part) -> None:
+    """Remove a day's files from every attempt, but what a mark points to and what was written within the last hour."""
+    pointed = held(house, part.zone, part.table)
+    for attempt in (house.folder(part.zone, part.table) / "attempts").glob("*"):
+        folder = attempt / f"{DAY_FOLDER}={part.day}"
+        fresh = datetime.now(UTC).timestamp() - modified(folder) < HOUR and attempt.name not in part.attempts
+        if (attempt.name, part.day) not in pointed and not fresh:
+            remove(folder)
+        if not any(name == attempt.name for name, _ in pointed) and not fresh:
+            with suppress(OSError):  # other days still lie in it
+                attempt.rmdir()
+
+
+def finish(house: Warehouse, parts: Sequence[Part]) -> None:
+    """Marks first, then files, then the journal: killed anywhere, the same parts can be finished again."""
+    write_atomically(journal(house), json.dumps([asdict(part) for part in parts]) + "\n")
+    for part in parts:
+        unmark(house, part)
+    for part in parts:
+        clear(house, part)
+    journal(house).unlink()
+
+
+def retire(args: argparse.Namespace) -> int:
+    """`python -m jobs retire --before DAY`: remove days that are too old, after listing exactly what goes."""
+    house, before = warehouse(args.shop), args.before.isoformat()
+    zones = [args.zone] if args.zone else list(ZONES)
+    left = unfinished(house)
+    marks = too_old(house, before, zones)
+    if not marks and not left:
+        print(f"nothing is older than {before}" + (f" in zone {args.zone}" if args.zone else ""))
+        return 0
+    print(grid(["zone", "table", "days", "first", "last", "rows", "size"], listing(marks)))
+    if left:
+        say(f"an earlier retirement was not finished: {len(left)} days of it go as well")
+    if args.dry_run:
+        print("Nothing was removed. Next: the same without --dry-run.")
+        return 0
+    if not args.yes and not agreed(args.shop):
+        print("Nothing was removed.")
+        return 0
+    attempts: dict[tuple[str, str, str], set[str]] = {}
+    for part in left:
+        attempts.setdefault((part.zone, part.table, part.day), set()).update(part.attempts)
+    for mark in marks:
+        attempts.setdefault((mark.zone, mark.table, mark.day), set()).add(mark.attempt)
+    finish(house, [Part(*key, tuple(sorted(names))) for key, names in sorted(attempts.items())])
+    print(f"removed {len(attempts)} days of tables before {before}; tables without days stay")
+    if any(zone == "safe" for zone, _, _ in attempts):
+        say("Statistics of later days rested on some of these.")
+        say(f"Next: python -m jobs aggregate --shop {args.shop} --stale")
+    return 0
+
+
+def listing(marks: Iterable[Mark]) -> list[list[Any]]:
+    """One line a table: days, first and last, rows, bytes; an attempt that two marks point to counts once."""
+    found: dict[tuple[str, str], dict[tuple[str, str], Mark]] = {}
+    for mark in marks:
+        found.setdefault((mark.zone, mark.table), {})[mark.day, mark.attempt] = mark
+    lines: list[list[Any]] = []
+    for (zone, name), each in found.items():
+        days = sorted({mark.day for mark in each.values()})
+        weight = size(sum(mark.bytes for mark in each.values()))
+        lines.append([zone, name, len(days), days[0], days[-1], rows_of(each.values()), weight])
+    return lines
+
+
+def agreed(shop: str) -> bool:
+    """Ask a person; a program must say --yes."""
+    if not sys.stdin.isatty():
+        raise Usage("nobody is there to be asked", do="add --yes; --dry-run lists what would go")
+    return input(f"Remove all this? Type the shop's name to agree ({shop}): ").strip() == shop
+
+
+# Compacting --------------------------------------------------------------------------------------------
+
+
+def pays(files: Sequence[Path]) -> bool:
+    """Whether to put files together: more than one, and small on average."""
+    return len(files) > 1 and sum(path.stat().st_size for path in files) / len(files) < SMALL_FILE
+
+
+def batches(files: Iterable[Path]) -> Iterator["pa.Table"]:
+    """The rows of files one after another, in tables of exactly `ROWS` rows; the last may be shorter."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept: list[pa.Table] = []
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(ROWS):
+            kept.append(pa.Table.from_batches([batch]))
+            while sum(each.num_rows for each in kept) >= ROWS:
+                rows = pa.concat_tables(kept)
+                yield rows.slice(0, ROWS).combine_chunks()
+                kept = [rows.slice(ROWS)]
+    rest = pa.concat_tables(kept) if kept else None
+    if rest is not None and rest.num_rows:
+        yield rest.combine_chunks()
+
+
+def together(house: Warehouse, mark: Mark) -> Mark | None:
+    """One partition in one file: the same rows in the same order, read back and compared before the pointer moves.
+
+    The mark keeps its name, its counts and its verdicts. None if the partition was replaced meanwhile.
+    """
+    import pyarrow.parquet as pq
+
+    files = house.files([mark])
+    schema = arrow_schema(table(mark.zone, mark.table))
+    with house.attempt(mark.zone, mark.table) as attempt:
+        attempt.folder(mark.day).mkdir()
+        path = attempt.folder(mark.day) / "part-00000.parquet"
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for rows in batches(files):
+                writer.write_table(rows.cast(schema))
+        pairs = zip_longest(batches(files), batches([path]))
+        if not all(a is not None and b is not None and a.cast(schema).equals(b) for a, b in pairs):
+            raise Refused(
+                f"{mark.name} would not hold the same rows in one file",
+                where=str(path),
+                do="nothing was changed; report this: it is a fault",
+            )
+        made = Mark(
+            **{
+                **asdict(mark),
+                "attempt": attempt.id,
+                "bytes": path.stat().st_size,
+                "sha256": fingerprint([path]),
+                "notes": {"same_as": Name.of(mark.name).hash},
+                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        if house.replace(mark, made):
+            return made
+    remove(attempt.path)
+    return None
+
+
+def compact(args: argparse.Namespace) -> int:
+    """`python -m jobs compact`: partitions of many small files become partitions of one, where that pays."""
+    house = warehouse(args.shop)
+    zones = [args.zone] if args.zone else list(ZONES)
+    lines = []
+    for zone in zones:
+        for declared in tables(zone):
+            marks = [mark for mark in house.marks(zone, declared.name) if pays(house.files([mark]))]
+            if not marks:
+                continue
+            many = len(house.files(marks))
+            done = [] if args.dry_run else [made for mark in marks if (made := together(house, mark)) is not None]
+            after = len(marks) if args.dry_run else len(done)
+            now = [mark.bytes for mark in (marks if args.dry_run else done)]
+            lines.append([zone, declared.name, len(marks), many, after, size(bytes_of(marks)), size(sum(now))])
+    if not lines:
+        print("nothing to put together: every partition is one file, or of files that are large enough")
+        return 0
+    print(grid(["zone", "table", "days", "files", "files after", "size", "size after"], lines))
+    if args.dry_run:
+        print("Nothing was changed. Next: the same without --dry-run.")
+    else:
+        say(
+            f"Next: python -m jobs collect --shop {args.shop}   (a day from now: readers may still be in the old files)"
+        )
+    return 0
+
+
+def bytes_of(marks: Iterable[Mark]) -> int:
+    """Bytes of these partitions together."""
+    return sum(mark.bytes for mark in marks)
