@@ -3,8 +3,8 @@
 **The way.** import, clean, anonymise, validate, aggregate, materialise, examples. Each task is a command line that
 can be run alone (`python -m jobs STEP --shop SHOP`); what is handed over is a published partition, never a value.
 
-**Scheduled** every night for the day before (`partition_key`): it imports and cleans its day, and then refreshes
-whatever is stale (`--stale`): its day, and what hangs on a day that came late or was corrected. **By hand** give
+**Scheduled** every night for the day before (`partition_key`): it imports its day, and then refreshes whatever is
+stale (`--stale`): its day, and what hangs on a day that came late or was corrected. **By hand** give
 `first` and `last`, or neither for all that the shop has. A refused row lies in quarantine with its reason
 (`python -m jobs quarantine --shop SHOP`); a refused day stops the run at `validate`, whose page links to Data Docs,
 and what was published before still stands.
@@ -113,8 +113,7 @@ with DAG(
             "--last": LAST,
         },
     )
-    clean = CommandLine(task_id="clean", words=["jobs", "clean"], options=RANGE)
-    anonymise = refresh("anonymise")
+    clean, anonymise = refresh("clean"), refresh("anonymise")
     validate = refresh("validate", Validate, PUBLISHED)
     aggregate = refresh("aggregate", outlets=STATS)
     materialise = CommandLine(task_id="materialise", words=["jobs", "materialise"], options=GIVEN)

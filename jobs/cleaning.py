@@ -24,7 +24,17 @@ from jobs.expectations import LIMITS
 from jobs.pseudonyms import load_key
 from jobs.spark import conform, ddl, filed, read, session, side_by_side, write
 from jobs.tables import ADDED, DELIVERED, LINKS, WHOLE, Table, table, text_column
-from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, rows_of, warehouse
+from jobs.warehouse import (
+    DAY_FOLDER,
+    Attempt,
+    Mark,
+    Refusal,
+    Warehouse,
+    code_version,
+    rows_of,
+    schema_fingerprint,
+    warehouse,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -277,22 +287,30 @@ def law(
     return by_day
 
 
-def check_limits(shop: str, name: str, policy: Policy, rows: int, found: dict[tuple[str, str, str], int]) -> None:
-    """`Refused` if more rows than the policy bears were refused for one reason: then something else is wrong."""
-    faults: dict[str, dict[str, int]] = {}
-    for (_, reason, column), count in found.items():
-        if reason not in ("", "duplicate"):
-            columns = faults.setdefault(reason, {})
-            columns[column] = columns.get(column, 0) + count
-    for reason, columns in sorted(faults.items()):
-        count, most = sum(columns.values()), max(columns, key=lambda column: (columns[column], column))
-        if rows >= policy.refused_from and count > policy.most(reason) * rows:
-            days = sorted(day for day, why, _ in found if why == reason)
-            raise Refused(
-                f"{count:,} of {rows:,} rows of {name} are refused: {reason}, mostly '{detail(name, reason, most)}'",
-                where=f"{len(days)} days, first {days[0]}; nothing of {name} was published",
-                do=f"mend the source; or, if it is meant so, raise 'refused' for '{reason}' in {path_of(shop)}",
-            )
+def over_limit(
+    name: str, policy: Policy, rows: dict[str, int], found: dict[tuple[str, str, str], int]
+) -> dict[str, tuple[str, ...]]:
+    """The days on which more rows than the policy bears were refused for one reason, and why, in words.
+
+    A day of at least `refused_from` rows is judged by itself; if all days are shorter, they are judged together. Pure.
+    """
+    long = [day for day in rows if rows[day] >= policy.refused_from]
+    parts = [[day] for day in long] if long else [list(rows)] if sum(rows.values()) >= policy.refused_from else []
+    over: dict[str, tuple[str, ...]] = {}
+    for days in parts:
+        total, faults = sum(rows[day] for day in days), dict[str, dict[str, int]]()
+        for (day, reason, column), count in found.items():
+            if day in days and reason not in ("", "duplicate"):
+                columns = faults.setdefault(reason, {})
+                columns[column] = columns.get(column, 0) + count
+        why = []
+        for reason, columns in sorted(faults.items()):
+            count, most = sum(columns.values()), max(columns, key=lambda column: (columns[column], column))
+            if count > policy.most(reason) * total:
+                why.append(f"{count:,} of {total:,} rows refused: {reason}, mostly '{detail(name, reason, most)}'")
+        if why:
+            over |= dict.fromkeys(days, tuple(why))
+    return over
 
 
 # The step -------------------------------------------------------------------------------------
@@ -361,7 +379,7 @@ class Cleaner:
         with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
             write(settled(rows, declared, tasks, self.policy), attempt)
             found = outcomes(attempt)
-            check_limits(house.shop, name, self.policy, rows_of(marks), found)
+            over = over_limit(name, self.policy, {mark.day: mark.rows for mark in marks}, found)
             bad_days = {day for day, reason, _ in found if reason not in ("", "duplicate")}
             if bad_days:
                 there = read(spark, house, "raw", name, [m for m in marks if m.day in bad_days])
@@ -373,7 +391,10 @@ class Cleaner:
             out = {day: count for (day, _, _), count in outcomes(attempt).items()}
             by_day = law(marks, found, kept, out, merged)
             counting.check(STEP, name, by_day)
-            inputs = {mark.day: [mark] for mark in marks}
+            inputs = {mark.day: [mark] for mark in marks if mark.day not in over}
+            for day in over:
+                shutil.rmtree(attempt.folder(day), ignore_errors=True)
+                shutil.rmtree(refused.folder(day), ignore_errors=True)
             stale = set(house.days("quarantine", f"{STEP}.{name}"))
             house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
             watched = [m for m in self.watched if robots is not None and "visitor_id" in declared.names]
@@ -383,7 +404,24 @@ class Cleaner:
             }
             notes = {day: {"policy": self.policy.sha256} for day in inputs}
             house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=judged_by, notes=notes)
+        for day in inputs:
+            house.forgive("clean", name, STEP, day)
+        if over:
+            self.refuse(name, marks, over)
         return counting.total(by_day.values())
+
+    def refuse(self, name: str, marks: Iterable[Mark], over: dict[str, tuple[str, ...]]) -> None:
+        """Remember the days that are refused, and raise `Refused`."""
+        for mark in marks:
+            if mark.day in over:
+                asked = refused_as(mark, self.policy)
+                self.house.refuse("clean", name, Refusal(STEP, mark.day, asked, over[mark.day]))
+        day, why = next(iter(sorted(over.items())))
+        raise Refused(
+            f"{name}: {'; '.join(why)}",
+            where=f"{len(over)} of its days, first {day}, which were not published",
+            do=f"mend the source; or, if it is meant so, raise 'refused' of this reason in {path_of(self.house.shop)}",
+        )
 
     def merge(self, spark: "SparkSession", name: str, attempt: Attempt, marks: list[Mark]) -> int:
         """List which clean rows are about the same thing, and, if the policy says so, keep the fullest of them only.
@@ -414,9 +452,15 @@ class Cleaner:
         return count if merges else 0
 
 
+def refused_as(raw: Mark, policy: Policy) -> tuple[str, ...]:
+    """What a refusal is about: the rows, the policy, and the code that refused them."""
+    return (raw.name, f"policy/cleaning/{WHOLE}@{policy.sha256}", f"code@{code_version()}")
+
+
 def stale(house: Warehouse, name: str, marks: Iterable[Mark], policy: Policy) -> list[Mark]:
     """The raw partitions whose clean one is missing, was made of other rows or by another policy, or lacks rows that
-    named an item or a visitor which has been delivered since (within the policy's days of grace)."""
+    named an item or a visitor which has been delivered since (within the policy's days of grace). Not those that were
+    refused as they are."""
     judges = {
         mark.name
         for column, owner in OWNERS.items()
@@ -427,9 +471,15 @@ def stale(house: Warehouse, name: str, marks: Iterable[Mark], policy: Policy) ->
     newest = max((day for day in days if day != WHOLE), default=None)
     grace = (date.fromisoformat(newest) - timedelta(days=policy.grace_days)).isoformat() if newest else ""
 
+    known = house.refusals("clean", name, STEP)
+
     def fresh(raw: Mark) -> bool:
+        if raw.day in known and known[raw.day].of == refused_as(raw, policy):
+            return True
         done = house.mark("clean", name, raw.day)
         if done is None or raw.name not in done.inputs or done.notes.get("policy") != policy.sha256:
+            return False
+        if done.schema != schema_fingerprint(table("clean", name)):
             return False
         waiting = done.counts.get(f"{counting.REASON}orphan", 0) and raw.day >= grace
         return not waiting or judges <= set(done.inputs)
@@ -474,6 +524,7 @@ def clean(house: Warehouse, chosen: dict[str, list[Mark]], *, only_stale: bool =
     with session(STEP, rows=rows, **{"spark.sql.adaptive.enabled": "true"}) as spark:
         work = Cleaner(spark, house)
         totals: dict[str, dict[str, int]] = {}
+        refused: list[Refused] = []
         for tables in (owners, others):
             wanted = due(tables)
             if tables is others:
@@ -481,11 +532,21 @@ def clean(house: Warehouse, chosen: dict[str, list[Mark]], *, only_stale: bool =
 
             def one(spark: "SparkSession", name: str, wanted: dict[str, list[Mark]] = wanted) -> dict[str, int]:
                 with narrate(f"clean {name}"):
-                    return work.table(spark, name, wanted[name])
+                    try:
+                        return work.table(spark, name, wanted[name])
+                    except Refused as fault:
+                        refused.append(fault)
+                        return {}
 
             totals |= side_by_side(spark, one, {name: rows_of(marks) for name, marks in wanted.items()})
+            if refused and tables is owners:
+                break  # every other table would be judged by ids that are no longer the shop's
     print(summary(totals))
     say(f"{time.monotonic() - began:.0f} s; clean tables lie in {house.root / 'clean'}")
+    for fault in refused[1:]:
+        say(f"error: {fault}")
+    if refused:
+        raise refused[0]
     return totals
 
 

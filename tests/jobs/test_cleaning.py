@@ -179,18 +179,37 @@ def policy(home: Path, **values: Any) -> None:
     path.write_text(json.dumps(values))
 
 
-def test_too_many_refusals_stop_the_run_and_nothing_of_the_table_is_published(
+def test_a_day_with_too_many_refusals_is_not_published_and_holds_up_no_other(
     put: Callable[..., Any], home: Path
 ) -> None:
     house = shop(put)
+    put("toy", "raw", "interactions", [interaction(n, DAY2) for n in range(200, 220)], DAY2)
     policy(home, refused_from=10, refused={"any": 1.0, "bad_type": 0.2})
     done = clean()
     assert done.returncode == 3
     last = done.stderr.strip().splitlines()[-1]
-    assert "rows of interactions are refused: bad_type" in last
+    assert "interactions: 5 of 21 rows refused: bad_type, mostly" in last
     assert "cleaning.json" in last
-    assert house.days("clean", "interactions") == []
+    assert house.days("clean", "interactions") == house.days("clean", "interactions") == [DAY2]
+    assert house.days("quarantine", "clean.interactions") == []
     assert house.days("clean", "items") == ["whole"]
+    again = clean("--stale")  # nothing has changed, so it is not asked the same again
+    assert (again.returncode, "up to date" in again.stderr) == (0, True)
+    policy(home, refused_from=10)
+    assert clean("--stale").returncode == 0
+    assert house.days("clean", "interactions") == [DAY1, DAY2]
+
+
+def test_short_days_are_judged_together_and_a_few_rows_never() -> None:
+    from jobs.cleaning import over_limit
+    from jobs.cleaning_policy import Policy
+
+    found = {("a", "", ""): 6, ("a", "orphan", "item_id"): 4, ("b", "", ""): 9, ("b", "missing", "kind"): 1}
+    tell = Policy(refused_from=10, refused={"any": 0.3})
+    assert list(over_limit("interactions", tell, {"a": 10, "b": 10}, found)) == ["a"]
+    together = Policy(refused_from=20, refused={"any": 0.15})
+    assert list(over_limit("interactions", together, {"a": 10, "b": 10}, found)) == ["a", "b"]
+    assert over_limit("interactions", Policy(refused={"any": 0.0}), {"a": 10, "b": 10}, found) == {}
 
 
 def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], home: Path) -> None:

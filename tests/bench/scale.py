@@ -1,0 +1,191 @@
+"""How the way from raw to safe grows: `python -m tests.bench.scale 1000000 10000000` (`make bench-scale`).
+
+For each number of events a generated shop of that size is made and taken through import, clean, anonymise and validate
+by the real commands. Beside each step of the longest table stands, in the same run, Spark reading its raw rows and
+writing them by day as they are, with its own reader and writer; and DuckDB doing what clean does to them. Memory is
+the driver's JVM at its highest, and that of all processes together.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from jobs.console import grid
+from jobs.house import processes
+from jobs.house.environment import QUIET
+from jobs.warehouse import Mark, Warehouse, rows_of, warehouse
+from tests.bench.measure import SHOP, machine
+
+EVENTS_A_SCALE = 73_700  # dated rows of the generated shop at scale 1
+LONGEST = "rankings"
+STEPS = ("clean", "anonymise", "validate")
+ROOT = Path(__file__).resolve().parents[2]
+
+# What clean does to a ranking: types, required columns, ranges, clocks, orphans, duplicates, order, a file a day.
+DUCK = """
+COPY (
+  SELECT * EXCLUDE (why, nth) FROM (
+    SELECT *, row_number() OVER (PARTITION BY day, ranking_id, position ORDER BY source_file, source_row) AS nth
+    FROM (
+      SELECT nullif(trim(r.ranking_id), '') AS ranking_id, try_cast(trim(r.event_time) AS TIMESTAMPTZ) AS event_time,
+             nullif(trim(r.visitor_id), '') AS visitor_id, nullif(trim(r.search_id), '') AS search_id,
+             nullif(trim(r.surface), '') AS surface, nullif(trim(r.item_id), '') AS item_id,
+             try_cast(r.position AS BIGINT) AS position, try_cast(r.propensity AS DOUBLE) AS propensity,
+             r.source_file, r.source_row, r.known_time, r.simulated, r.day,
+             CASE WHEN r.ranking_id IS NULL OR r.visitor_id IS NULL OR r.item_id IS NULL THEN 'missing'
+                  WHEN try_cast(r.position AS BIGINT) IS NULL OR try_cast(r.propensity AS DOUBLE) IS NULL
+                    OR try_cast(r.event_time AS TIMESTAMPTZ) IS NULL THEN 'bad_type'
+                  WHEN try_cast(r.position AS BIGINT) < 1 OR NOT try_cast(r.propensity AS DOUBLE) BETWEEN 0 AND 1
+                    THEN 'out_of_range'
+                  WHEN CAST(try_cast(r.event_time AS TIMESTAMPTZ) AS DATE) <> r.day
+                    OR try_cast(r.event_time AS TIMESTAMPTZ) > r.known_time THEN 'clock'
+                  WHEN i.item_id IS NULL OR v.visitor_id IS NULL THEN 'orphan' END AS why
+      FROM read_parquet({raw}, hive_partitioning = false) r
+      LEFT JOIN read_parquet({items}, hive_partitioning = false) i ON trim(r.item_id) = i.item_id
+      LEFT JOIN read_parquet({visitors}, hive_partitioning = false) v ON trim(r.visitor_id) = v.visitor_id)
+    WHERE why IS NULL)
+  WHERE nth = 1 ORDER BY day, ranking_id, position
+) TO '{out}' (FORMAT parquet, PARTITION_BY (day), COMPRESSION zstd, OVERWRITE)
+"""
+COPY = """
+import sys
+from pyspark.sql import functions as F
+from jobs.spark import session
+folders, out = sys.argv[1].split(","), sys.argv[2]
+with session("copy") as spark:
+    rows = spark.read.parquet(*folders).withColumn("_day", F.col("day"))
+    rows.repartition("_day").write.partitionBy("_day").option("compression", "zstd").parquet(out)
+"""
+
+
+def timed(words: list[str], home: Path) -> tuple[float, int, int, str]:
+    """A command: seconds, highest memory in bytes of its JVM (resident) and of all its processes (PSS), its words."""
+    environ = {**os.environ, "ENDCAP_HOME": str(home), "ENDCAP_BENCH": "1"}
+    began, jvm, most = time.monotonic(), 0, 0
+    with tempfile.TemporaryFile("w+") as told:
+        running = subprocess.Popen([sys.executable, *words], env=environ, cwd=ROOT, text=True,
+                                   stdout=told, stderr=subprocess.STDOUT)  # fmt: skip
+        done = threading.Event()
+
+        def watch() -> None:
+            nonlocal jvm, most
+            while not done.wait(0.5):
+                pids = processes.marked("ENDCAP_BENCH", "1", home)
+                most = max(most, processes.proportional_memory(pids))
+                jvm = max([jvm, *(resident(pid) for pid in pids if is_java(pid))])
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        code = running.wait()
+        done.set()
+        watcher.join()
+        seconds = time.monotonic() - began
+        told.seek(0)
+        text = told.read()
+    if code:
+        raise SystemExit(f"{words[:4]} failed: {text[-800:]}")
+    return seconds, jvm, most, text
+
+
+def is_java(pid: int) -> bool:
+    """Whether a process is a JVM."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "java"
+    except OSError:
+        return False
+
+
+def resident(pid: int) -> int:
+    """Resident memory in bytes; 0 of a process that is gone."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found.group(1)) << 10 if found else 0
+    except OSError:
+        return 0
+
+
+def of_one(text: str, step: str, name: str) -> float:
+    """Seconds that a step told for one table."""
+    found = re.search(rf"^{step} {name}: ([\d.]+) s", text, re.M)
+    return float(found.group(1)) if found else 0.0
+
+
+def duck(house: Warehouse, marks: list[Mark], folder: Path) -> tuple[float, int]:
+    """DuckDB doing what clean does to the longest table, on as many threads as there are cores: seconds, rows."""
+    import duckdb
+
+    def files(zone: str, name: str) -> str:
+        return str([str(path) for path in house.files(house.marks(zone, name))])
+
+    began = time.monotonic()
+    with duckdb.connect(config={"memory_limit": "6GB", "temp_directory": str(folder / "spill")}) as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        raw = str([str(path) for path in house.files(marks)])
+        engine.execute(DUCK.format(raw=raw, items=files("clean", "items"), visitors=files("clean", "visitors"),
+                                   out=folder / "duck"))  # fmt: skip
+        seconds = time.monotonic() - began
+        count = engine.execute(f"SELECT count(*) FROM read_parquet('{folder}/duck/**/*.parquet')").fetchone()
+    return seconds, int(count[0]) if count else 0
+
+
+def measure(events: int) -> list[tuple[object, ...]]:
+    """One size: a line for each step."""
+    home = Path(tempfile.mkdtemp(prefix="endcap-scale-"))
+    os.environ.update({**QUIET, "ENDCAP_HOME": str(home)})
+    lines: list[tuple[object, ...]] = []
+    try:
+        scale = events / EVENTS_A_SCALE
+        seconds, jvm, most, _ = timed(["-m", "jobs", "import", SHOP, "--scale", f"{scale:.3f}"], home)
+        house = warehouse(SHOP)
+        marks = house.marks("raw", LONGEST)
+        rows, own = rows_of(m for n in RAW for m in house.marks("raw", n)), rows_of(marks)
+        lines.append(("import, generating included", rows, seconds, rows / seconds, "", jvm >> 20, most >> 20))
+        told = {}
+        for step in STEPS:
+            seconds, jvm, most, told[step] = timed(["-m", "jobs", step, "--shop", SHOP], home)
+            lines.append((step, rows, seconds, rows / seconds, "", jvm >> 20, most >> 20))
+        folders = ",".join(str(folder) for folder in house.folders(marks))
+        copied, _, _, _ = timed(["-c", COPY, folders, str(home / "copy")], home)
+        theirs, kept = duck(house, marks, home)
+        out = rows_of(house.marks("clean", LONGEST))
+        assert kept == out, f"DuckDB kept {kept} rows of {LONGEST}, clean {out}"
+        lines.append((f"{LONGEST}: Spark's plain copy", own, copied, own / copied, "1", "", ""))
+        lines.append(
+            (f"{LONGEST}: DuckDB doing what clean does", own, theirs, own / theirs, f"{theirs / copied:.2f}", "", "")
+        )
+        for step, zone in (("clean", "clean"), ("anonymise", "anonymise"), ("validate", "profile")):
+            took = of_one(told[step], zone, LONGEST)
+            lines.append((f"{LONGEST}: {step}", own, took, own / max(took, 0.01), f"{took / copied:.2f}", "", ""))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return lines
+
+
+RAW = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events", "promotions")
+
+
+def main(argv: list[str]) -> int:
+    """Measure each size, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("events", type=int, nargs="+")
+    args = parser.parse_args(argv)
+    print(f"{machine()}; python -m tests.bench.scale {' '.join(map(str, args.events))}", flush=True)
+    for events in args.events:
+        lines = [
+            (what, f"{rows:,}", f"{seconds:.1f}", f"{speed:,.0f}", ratio, jvm, most)
+            for what, rows, seconds, speed, ratio, jvm, most in measure(events)
+        ]
+        heads = ("what", "rows", "seconds", "rows/s", "of the copy's time", "JVM MiB", "all MiB")
+        print(grid(heads, lines), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
