@@ -7,7 +7,7 @@ from datetime import date
 from jobs.console import Parser, run_command
 from jobs.tables import DELIVERED, ZONES
 
-SOURCES = ("sample", "grocer", "electronics")
+SOURCES = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi")
 
 
 def day(text: str) -> date:
