@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
 from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
+from jobs.guessing import propose
+from jobs.mapping import NAME, check, shop_of
 from jobs.sources import ParquetStream, ParquetTable, Source, View, named, source
 from jobs.sources.text import clocks, nearest
 from jobs.tables import WHOLE, table
@@ -64,11 +66,15 @@ class Imported:
     marks: tuple[Mark, ...]
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Find the files, write every table, publish them all, and end with a grid."""
     began = time.monotonic()
     shop = source(args.shop)
     given = folder_of(shop, args.folder)
+    if args.check:
+        return looked_at(shop, given)
+    if shop.mapped and given is not None:
+        shop = shop_of(shop, given)
     if not 0 < args.scale <= 10_000:
         raise Usage(f"--scale {args.scale:g} is out of range", do="give a size above 0 and up to 10000; 1 is a fixture")
     if not shop.span_found:
@@ -89,6 +95,33 @@ def run(args: argparse.Namespace) -> None:
         unchanged(files.all, before)
         done = publish_all(house, span, attempts, filed)
     print(summary(shop, house, done, time.monotonic() - began))
+    return 0
+
+
+def looked_at(shop: Source, folder: Path | None) -> int:
+    """`--check`: say all that is wrong with a folder's mapping and files, or propose a mapping; nothing is imported.
+
+    2 if there are findings, else 0.
+    """
+    if not shop.mapped or folder is None:
+        raise Usage(f"'{shop.name}' has no mapping to check", do="leave out --check, or import 'files' with --from DIR")
+    if not (folder / NAME).is_file():
+        print(propose(folder), end="")
+        say(
+            f"There is no {NAME} in {folder}. This one was guessed: look at every line, save it there, and check again."
+        )
+        return 0
+    found, findings, notes = check(shop, folder)
+    for note in notes:
+        say(f"note: {note}")
+    for finding in findings:
+        print(f"finding: {finding}")
+    if findings or found is None:
+        print(f"{len(findings)} findings. To do: mend {folder / NAME}, and check again.")
+        return 2
+    tables = ", ".join(dict.fromkeys(rows.table for rows in found.rows))
+    print(f"no findings: {tables}.\nnext: python -m jobs import {shop.name} --from {folder}")
+    return 0
 
 
 def span_of(shop: Source, first: date | None, last: date | None) -> Span:

@@ -25,7 +25,15 @@ TIMES = ("2017-08-14T00:00:00Z", "yesterday", "1999-01-01T00:00:00Z", "2031-01-0
 
 
 def ask(shop: str, folder: Path | None = None, **more: object) -> SimpleNamespace:
-    given = {"shop": shop, "folder": folder and str(folder), "first": None, "last": None, "scale": 1.0, "seed": 1}
+    given = {
+        "shop": shop,
+        "folder": folder and str(folder),
+        "first": None,
+        "last": None,
+        "scale": 1.0,
+        "seed": 1,
+        "check": False,
+    }
     return SimpleNamespace(**{**given, **more})
 
 

@@ -15,7 +15,7 @@ from jobs.sources.text import clocks
 from jobs.spark import conform
 from jobs.tables import DELIVERED, table
 
-SHOPS = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi")
+SHOPS = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
 
 
 @pytest.mark.parametrize("name", SHOPS)
