@@ -28,14 +28,8 @@ OURS = ("source_file", "source_row", "known_time", "simulated", "unreadable", "e
 """Raw columns that the import fills, not the publisher."""
 _GROUP = 20_000  # rows of a day in one Parquet row group
 _BYTES = 1 << 26  # bytes of lines after which a row group ends too: an Arrow column holds 2 GB
-_FAULTS = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    OSError,
-)  # of a cell that cannot be made
+_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError, RecursionError)
+"""What a cell that cannot be made fails with."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -294,17 +288,17 @@ class Filing:
         if names is None:
             names = self.names[tuple(claimed)] = Names([self.plans[n].declared for n in claimed])
         extra = names.unnamed(row)
+        told = _json(extra)
         for n in claimed:
             plan = self.plans[n]
             values = plan.values(full)
-            if values is None:
+            if values is None or (extra and told is None):
                 self.found[plan.raw.name].unreadable += 1
                 self._keep(plan, file, number, row, line)
                 continue
             self.found[plan.raw.name].extra.update(extra.keys() - names.kept)
-            told = json.dumps(extra, ensure_ascii=False) if extra else None
             self._put(plan, file, number, [*values], None, told, len(line or b""))
-            extra = {}
+            extra, told = {}, None
 
     def _keep(self, plan: Plan, file: Delivered, number: int, row: Row | None, line: bytes | None) -> None:
         """A row that is kept whole, as it came."""
@@ -330,6 +324,14 @@ class Filing:
             of.late += filed is not None and (known.date() - filed).days > 1
             tail = [file.name, number, known, plan.declared.simulated, unreadable, extra, *([filed] if filed else [])]
             self.outs[plan.raw.name].add(day, [*values, *tail], size)
+
+
+def _json(extra: dict[str, Any]) -> str | None:
+    """Fields as JSON; None if there are none, or if they are nested too deep to be written."""
+    try:
+        return json.dumps(extra, ensure_ascii=False) if extra else None
+    except RecursionError:
+        return None
 
 
 def names_its_file(declared: RowFile) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from jobs.console import Problem, Usage, narrate
 from jobs.filing import Delivered, Filing, Looked, Plan, look_ups
 from jobs.sources import RowFile, Side, Source
-from jobs.sources.text import Reading, moment, records
+from jobs.sources.text import Reading, moment, records, whole_parquet
 from jobs.warehouse import home
 
 _ROOM = 20  # bytes of free disk wanted for each byte of source: text columns, the shuffle, the old partition
@@ -97,18 +97,20 @@ class Files:
         return [(side, self.sides[side.pattern]) for side in dict.fromkeys(s for one in group for s in one.sides)]
 
 
+def matching(folders: Sequence[Path], pattern: str) -> tuple[Delivered, ...]:
+    """The files that a pattern meets, gzipped or not, by their names; of two with one name the last folder's."""
+    paths = [(folder, path) for folder in folders for p in (pattern, f"{pattern}.gz") for path in folder.glob(p)]
+    found = {path.relative_to(folder).as_posix(): path for folder, path in paths}
+    return tuple(Delivered(name, path) for name, path in sorted(found.items()) if path.is_file())
+
+
 def find(shop: Source, folders: Sequence[Path]) -> Files:
     """The files that a shop declares. Rows win over Parquet, if a shop may come as either."""
 
-    def matching(pattern: str) -> tuple[Delivered, ...]:
-        paths = [(folder, path) for folder in folders for p in (pattern, f"{pattern}.gz") for path in folder.glob(p)]
-        found = {path.relative_to(folder).as_posix(): path for folder, path in paths}
-        return tuple(Delivered(name, path) for name, path in sorted(found.items()) if path.is_file())
-
-    groups = tuple((group, matching(group[0].pattern)) for group in groups_of(shop.rows))
-    views = {name: matching(view.pattern) for name, view in (shop.views or {}).items()}
+    groups = tuple((group, matching(folders, group[0].pattern)) for group in groups_of(shop.rows))
+    views = {name: matching(folders, view.pattern) for name, view in (shop.views or {}).items()}
     by_rows = bool(groups) and (any(found for _, found in groups) or not any(views.values()))
-    sides = {side.pattern: matching(side.pattern) for declared in shop.rows for side in declared.sides}
+    sides = {side.pattern: matching(folders, side.pattern) for declared in shop.rows for side in declared.sides}
     chosen = (
         {group[0].pattern: found for group, found in groups} | sides
         if by_rows
@@ -240,15 +242,10 @@ def check_readable(path: Path) -> None:
     if not start:
         raise Problem(f"{path.name} is empty", where=str(path), do="fetch the file again")
     if path.suffix == ".parquet":
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
+        with whole_parquet(path):
             pq.read_metadata(path)
-        except (pa.ArrowInvalid, OSError) as fault:
-            raise Problem(
-                f"{path.name} is no whole Parquet file", where=str(path), do="fetch the file again"
-            ) from fault
 
 
 def check_room(size: int) -> None:

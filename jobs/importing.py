@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs import delivering
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
 from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
@@ -77,9 +78,11 @@ def run(args: argparse.Namespace) -> int:
         shop = shop_of(shop, given)
     if not 0 < args.scale <= 10_000:
         raise Usage(f"--scale {args.scale:g} is out of range", do="give a size above 0 and up to 10000; 1 is a fixture")
-    if not shop.span_found:
+    if not shop.span_found and not shop.deliveries:
         span_of(shop, args.first, args.last)
     house = warehouse(shop.name, must_exist=False)
+    if shop.deliveries and given is not None:
+        return delivering.run(house, shop, given, args.first, args.last)
     files = find(shop, prepare(shop, given, args.scale, args.seed))
     shop = with_span(shop, files)
     span = span_of(shop, args.first, args.last)

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from jobs.console import Problem, Usage, say, suggest
 from jobs.filing import OURS, Delivered
+from jobs.finding import check_readable
 from jobs.sources import Cell, Format, Made, Row, RowFile, Source, field, named
 from jobs.sources.text import Reading, header, nearest, records
 from jobs.tables import DELIVERED, Column, table
@@ -68,8 +69,12 @@ class _Findings(list[Finding]):
 
 
 def shop_of(shop: Source, folder: Path) -> Source:
-    """The shop as its folder's mapping says; `Usage` after all findings were told."""
-    found, findings, _ = check(shop, folder)
+    """The shop as its folder's mapping says; `Usage` after all findings were told.
+
+    A file that is spoiled is a `Problem`, not a finding. Those of deliveries are not looked at here: one that is
+    spoiled stops its own delivery, and no other.
+    """
+    found, findings, _ = check(shop, folder, to_import=True)
     if findings or found is None:
         for finding in findings:
             say(f"finding: {finding}")
@@ -81,7 +86,7 @@ def shop_of(shop: Source, folder: Path) -> Source:
     return found
 
 
-def check(shop: Source, folder: Path) -> tuple[Source | None, list[Finding], list[str]]:
+def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Source | None, list[Finding], list[str]]:
     """The shop that a folder's mapping makes, what is wrong with it, and what is worth knowing."""
     findings = _Findings()
     try:
@@ -94,8 +99,8 @@ def check(shop: Source, folder: Path) -> tuple[Source | None, list[Finding], lis
         return None, findings, []
     found = parse(shop, told, findings)
     notes: list[str] = []
-    if found is not None:
-        notes = look(found, folder, findings)
+    if found is not None and not (to_import and found.deliveries):
+        notes = look(found, folder, findings, to_import=to_import)
     return found, list(findings), notes
 
 
@@ -400,32 +405,41 @@ def when(text: str, pattern: str, zone: ZoneInfo) -> str:
 # Files ----------------------------------------------------------------------------------------
 
 
-def look(shop: Source, folder: Path, findings: _Findings) -> list[str]:
+def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = False) -> list[str]:
     """Compare the declarations with the files that are there; returns what is worth knowing."""
     notes: list[str] = []
+    there = {path for path in folder.glob("*/*" if shop.deliveries else "*") if path.is_file() and path.name != NAME}
+    there = {path for path in there if not path.relative_to(folder).parts[0].startswith(".")}
+    read: set[Path] = set()
     for rows in shop.rows:
         deep = f"*/{rows.pattern}" if shop.deliveries else rows.pattern
         paths = sorted({path for p in (deep, f"{deep}.gz") for path in folder.glob(p) if path.is_file()})
-        if not paths:
-            there = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != NAME)
-            do = "check the name; with deliveries, files lie in sub-folders like 2024-01-05" if shop.deliveries else (
-                nearest(there, rows.pattern) or f"there are: {', '.join(there[:12]) or '(no files)'}"
-            )  # fmt: skip
+        read.update(paths)
+        if not paths and shop.deliveries:
+            notes.append(f"no delivery so far has a file called '{rows.pattern}', mapped for {rows.table}")
+        elif not paths:
+            names = sorted(path.name for path in there)
+            do = nearest(names, rows.pattern) or f"there are: {', '.join(names[:12]) or '(no files)'}"
             findings.add(f"no file is called '{rows.pattern}'", f"{rows.table}.files", do)
         for path in paths:
-            _look_at(rows, Delivered(path.relative_to(folder).as_posix(), path), findings, notes)
+            try:
+                _look_at(rows, Delivered(path.relative_to(folder).as_posix(), path), findings, notes)
+            except Problem as problem:
+                if to_import:
+                    raise
+                findings.add(problem.what, path.relative_to(folder).as_posix(), problem.do)
+    if shop.deliveries and not read:
+        do = "put files into sub-folders like 2024-01-05, or correct the patterns"
+        findings.add("no delivery has a file of the mapping", str(folder), do)
+    unread = sorted(path.relative_to(folder).as_posix() for path in there - read)
+    if unread:
+        notes.append(f"files that no entry reads: {', '.join(unread[:12])}")
     return notes
 
 
 def _look_at(rows: RowFile, file: Delivered, findings: _Findings, notes: list[str]) -> None:
-    try:
-        names = fields_of(file.path, Reading.of(rows))
-    except Problem as problem:
-        findings.add(problem.what, file.name, problem.do)
-        return
-    except OSError as fault:
-        findings.add(f"{file.name} cannot be read: {fault}", file.name, "mend its permissions, or fetch it again")
-        return
+    check_readable(file.path)
+    names = fields_of(file.path, Reading.of(rows))
     others = sorted(names - rows.declared)
     for lacking in sorted(rows.required - names):
         near = nearest(others, lacking) or f"it has: {', '.join(sorted(names)[:12]) or '(nothing)'}"

@@ -282,11 +282,10 @@ def json_list(path: Path) -> Iterator[Record]:
 
 def parquet_rows(path: Path) -> Iterator[Record]:
     """Rows of a Parquet file as text, by batches: numbers and times as Arrow writes them, nested ones as JSON."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     place = 0
-    try:
+    with whole_parquet(path):
         file = pq.ParquetFile(path)
         names = _header(list(file.schema_arrow.names))
         for batch in file.iter_batches(_BATCH):
@@ -294,9 +293,18 @@ def parquet_rows(path: Path) -> Iterator[Record]:
             for cells in zip(*columns, strict=True):
                 place += 1
                 yield place, dict(zip(names, cells, strict=True)), None
+
+
+@contextmanager
+def whole_parquet(path: Path) -> Iterator[None]:
+    """What Arrow cannot read of a Parquet file, as a `Problem` that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError, UnicodeError) as fault:
         raise Problem(
-            f"{path.name} is no whole Parquet file, or holds text that is not UTF-8 (row {place + 1} or after)",
+            f"{path.name} is no whole Parquet file, or holds text that is not UTF-8",
             where=str(path),
             do="fetch the file again",
         ) from fault
@@ -348,7 +356,7 @@ def header(path: Path, how: Reading) -> list[str] | None:
     if how.format == "parquet":
         import pyarrow.parquet as pq
 
-        with whole(path):
+        with whole(path), whole_parquet(path):
             return _header(list(pq.read_schema(path).names))
     if how.format != "csv":
         return None

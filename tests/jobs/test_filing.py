@@ -232,6 +232,16 @@ def test_a_file_that_changes_while_it_is_read_stops_the_import(
     assert unpublished()
 
 
+def test_a_row_that_is_nested_too_deep_is_kept_whole(load: Load, shop: Path) -> None:
+    depths = (10, 300, 900, 960, 990, 1_000, 1_100, 50_000)
+    deep = [f'{{"id": "1", "at": "2024-01-01", "said": "x", "more": {"[" * n + "]" * n}}}' for n in depths]
+    (shop / "a.jsonl").write_text("\n".join(deep))
+    load(PLAIN)
+    kept = raw("reviews")
+    assert len(kept) == len(depths)
+    assert all(row["extra"] or row["unreadable"] for row in kept)
+
+
 def test_huge_values_are_kept(load: Load, shop: Path) -> None:
     huge = "x" * 3_000_000
     (shop / "a.csv").write_text(f"sku,name\n1,{huge}\n{'9' * 5000},n\n")
