@@ -41,7 +41,7 @@ def parser() -> Parser:
 
     load = command("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
     load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
-    load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files")
+    load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files, or its s3:// address")
     load.add_argument(
         "--check", action="store_true", help="files: only look at the mapping; propose one if none is there"
     )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from jobs import delivering
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
+from jobs.fetching import is_address, landed
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
 from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
 from jobs.guessing import propose
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Find the files, write every table, publish them all, and end with a grid."""
     began = time.monotonic()
     shop = source(args.shop)
-    given = folder_of(shop, args.folder)
+    given = landed(shop.name, args.folder) if args.folder and is_address(args.folder) else folder_of(shop, args.folder)
     if args.check:
         return looked_at(shop, given)
     if shop.mapped and given is not None:
