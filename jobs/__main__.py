@@ -7,7 +7,7 @@ from datetime import date
 from jobs.console import Parser, run_command
 from jobs.tables import DELIVERED, ZONES
 
-SOURCES = ("sample", "grocer", "electronics")
+SOURCES = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
 
 
 def day(text: str) -> date:
@@ -54,7 +54,10 @@ def parser() -> Parser:
 
     load = traced("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
     load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
-    load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files")
+    load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files, or its s3:// address")
+    load.add_argument(
+        "--check", action="store_true", help="files: only look at the mapping; propose one if none is there"
+    )
     load.add_argument(
         "--scale", type=float, default=1.0, help="size of the generated shop (sample) or of what is simulated"
     )

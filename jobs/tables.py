@@ -235,12 +235,20 @@ KNOWN_TIME = _c("known_time", "timestamp", "when the shop could know the row (UT
 SIMULATED = _c("simulated", "boolean", "made by the simulator, not by people", required=True)
 DAY = _c("day", "date", "the UTC date under which the row is filed", required=True)
 ORIGIN = (
-    _c("source_file", "string", "the shop's file: its name, never a path", required=True),
+    _c(
+        "source_file",
+        "string",
+        "the shop's file: its name in the delivered folder, never a path of a machine",
+        required=True,
+    ),
     _c("source_row", "long", "position in that file, from 1 (a line; a row of Parquet)", required=True),
     KNOWN_TIME,
     SIMULATED,
 )
 UNREADABLE = _c("unreadable", "string", "the line as it came, where it could not be read into columns", "text")
+EXTRA = _c(
+    "extra", "string", "the publisher's fields that no mapping declares, as JSON; empty if there are none", "text"
+)
 LANGUAGE = _c("language", "string", "language of the text: en, zh or other")
 SIZE = (
     _c("size_amount", "double", "package size as a number of `size_unit`"),
@@ -257,7 +265,7 @@ def _raw(table: Table) -> Table:
     columns = tuple(replace(column, kind="string", required=False) for column in table.columns)
     return replace(
         table,
-        columns=(*columns, *ORIGIN, UNREADABLE, *([DAY] if table.dated else [])),
+        columns=(*columns, *ORIGIN, UNREADABLE, EXTRA, *([DAY] if table.dated else [])),
         key=("source_file", "source_row"),
     )
 

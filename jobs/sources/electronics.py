@@ -3,6 +3,7 @@
 The folder (`--from DIR`) holds `1.json.zip` to `4.json.zip`, each a JSON list of products, and
 `Broad_Query_Set_rated.csv` (query, docid, rating). The ratings file holds the final grade of up to three
 raters; their single grades, in a file of their own, are the same judgements again and are not imported.
+The thousands of attributes that products have besides are kept in `extra`.
 Judgements of products that the catalogue lacks are kept: `clean` quarantines them as orphans.
 
 Nothing in it has a time, so the span is the catalogue's own date, one day.
@@ -11,7 +12,7 @@ Nothing in it has a time, so the span is the catalogue's own date, one day.
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 
-from jobs.sources import Row, Source, TextFile
+from jobs.sources import Made, Row, RowFile, Source, always
 
 
 def _price(row: Row) -> str | None:
@@ -31,8 +32,8 @@ SOURCE = Source(
     last=date(2023, 2, 21),
     delay=timedelta(0),
     needs_folder=True,
-    texts=(
-        TextFile(
+    rows=(
+        RowFile(
             table="items",
             pattern="*.json.zip",
             format="json.zip",
@@ -42,15 +43,16 @@ SOURCE = Source(
                 "description": "short_description",
                 "brand": "supplier",
                 "category": "attr_t_product_type",
-                "price": _price,
-                "currency": lambda row: "USD" if row.get("price") is not None else None,
+                "price": Made(_price, ("price",)),
+                "currency": Made(lambda row: "USD" if row.get("price") is not None else None, ("price",)),
             },
+            optional=frozenset(("short_description", "supplier", "attr_t_product_type", "price")),
         ),
-        TextFile(
+        RowFile(
             table="judgements",
             pattern="Broad_Query_Set_rated.csv",
             format="csv",
-            columns={"query": "query", "item_id": "docid", "grade": "rating", "rater": lambda row: "final"},
+            columns={"query": "query", "item_id": "docid", "grade": "rating", "rater": always("final")},
         ),
     ),
 )

@@ -6,11 +6,16 @@ planted faults; above that as Parquet. Events reach the shop's collector within 
 
 from datetime import date, timedelta
 
-from jobs.sources import ParquetTable, Source, TextFile
+from jobs.sources import Maker, ParquetTable, RowFile, Source, View
 from jobs.tables import ADDED, table
 
 _CSV = ("items", "visitors", "offers", "judgements")
 _JSON = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events", "promotions")
+
+
+def optional(name: str) -> frozenset[str]:
+    """Columns that a file may lack: those without which a clean row can be."""
+    return frozenset(column.name for column in table("clean", name).columns if not column.required)
 
 
 def columns(name: str) -> tuple[str, ...]:
@@ -26,16 +31,18 @@ SOURCE = Source(
     last=date(2017, 12, 31),
     cleaning={"items": "merge"},
     delay=timedelta(minutes=5),
-    texts=tuple(
-        TextFile(
+    maker=Maker("jobs.simulator.shop:generate", on_top=False, room=3_000_000),
+    rows=tuple(
+        RowFile(
             table=name,
             pattern=f"{name}-*.csv" if name in _CSV else f"{name}-*.jsonl",
             format="csv" if name in _CSV else "jsonl",
             columns={column: column for column in columns(name)},
             simulated=True,
+            optional=optional(name),
         )
         for name in (*_CSV, *_JSON)
     ),
-    views={name: f"{name}-*.parquet" for name in (*_CSV, *_JSON)},
+    views={name: View(f"{name}-*.parquet", columns(name), optional=optional(name)) for name in (*_CSV, *_JSON)},
     parquet=tuple(ParquetTable(name, f"SELECT *, true AS simulated FROM {name}", (name,)) for name in (*_CSV, *_JSON)),  # noqa: S608
 )

@@ -1,32 +1,63 @@
-"""Text files -> raw rows: JSON lines, CSV and zipped JSON lists, streamed, broken lines kept whole.
+"""How files are read: JSON lines, bulk lines, separated values, zipped JSON and Parquet, streamed, gzipped or not.
 
 Line numbers are physical lines from 1; a CSV record that spans lines has the number of its first one, and the
-header is line 1. Blank lines are no rows. Memory is bounded by `_GROUP` rows a day, whatever the file's size.
+header is line 1. Blank lines are no rows. A line that cannot be read is given whole, as bytes. What spoils a whole file
+(no header, half a gzip file, an encoding that does not fit) is a `Problem`: the import stops, and nothing is published.
 """
 
+import codecs
 import csv
+import gzip
+import io
 import json
 import zipfile
-from collections import Counter
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from jobs.console import Problem
-from jobs.sources import Cell, Row, Source, TextFile
-from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, arrow_schema
+from jobs.sources import Format, Row, RowFile, Side, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Record = tuple[int, Row | None, bytes | None]
+"""Place, the publisher's row (None where it could not be read), and the line as it came (None for rows of Parquet)."""
 Parsed = tuple[int, Row | None, str | None]
-"""Line, the publisher's row, or the line as it came where it could not be read."""
+"""Place, the publisher's row, or the line as it came (`escape`) where it could not be read."""
 
-_OURS = ("source_file", "source_row", "known_time", "simulated", "unreadable", "day")
-_GROUP = 20_000  # rows of a day in one Parquet row group
 _RECORD = 1 << 20  # bytes after which an open quote is taken for a fault of its own line
+_LINE = 1 << 26  # bytes of the longest line: a longer one is no line, and would not fit into a column
+_BATCH = 4_096  # rows of Parquet held at a time
+_ACTIONS = frozenset(("index", "create", "update", "delete"))
+csv.field_size_limit(_LINE)
+
+
+class Lines(Protocol):
+    """What lines are read from."""
+
+    def readline(self, limit: int = -1, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read."""
+
+    format: Format
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+    @classmethod
+    def of(cls, declared: RowFile | Side) -> "Reading":
+        """As declared."""
+        return cls(declared.format, declared.delimiter, declared.encoding)
+
+
+# Lines ----------------------------------------------------------------------------------------
 
 
 def escape(line: bytes) -> str:
@@ -47,18 +78,106 @@ def unescape(text: str) -> bytes:
     )
 
 
-def json_lines(stream: BinaryIO) -> Iterator[Parsed]:
-    """One JSON object a line. Numbers stay as they were written."""
-    for number, line in enumerate(stream, 1):
+class _Utf8:
+    """Lines of a file in another encoding, as UTF-8. What does not fit the encoding is an error, never replaced."""
+
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self.text = io.TextIOWrapper(stream, encoding=encoding, errors="strict", newline="\n")
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        return self.text.readline(limit).encode("utf-8", "surrogatepass")
+
+
+@contextmanager
+def opened(path: Path, encoding: str = "utf-8") -> Iterator[Lines]:
+    """A file's lines, unpacked if it is gzip, in UTF-8."""
+    with path.open("rb") as plain:
+        packed = plain.peek(2)[:2] == b"\x1f\x8b"
+        stream: IO[bytes] = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]
+        unicode = codecs.lookup(encoding).name == "utf-8"
+        yield stream if unicode else _Utf8(stream, encoding)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """What goes wrong with a file as a whole, as a `Problem` that names it."""
+    try:
+        yield
+    except Problem as problem:
+        raise Problem(problem.what, where=problem.where or str(path), do=problem.do) from problem
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        raise Problem(f"{path.name} is no whole gzip file", where=str(path), do="fetch the file again") from fault
+    except UnicodeError as fault:
+        raise Problem(
+            f"{path.name} is not in the encoding that was declared: {getattr(fault, 'reason', fault)}",
+            where=str(path),
+            do="declare the encoding that it has, or save it as UTF-8",
+        ) from fault
+
+
+def lines_of(stream: Lines) -> Iterator[tuple[int, bytes]]:
+    """Physical lines from 1, without a mark of byte order."""
+    number = 0
+    while line := stream.readline(_LINE):
+        number += 1
+        if len(line) >= _LINE and not line.endswith(b"\n"):
+            raise Problem(
+                f"line {number} is longer than {_LINE >> 20} MB", do="check that the file is one of text lines"
+            )
+        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
+def json_lines(stream: Lines) -> Iterator[Record]:
+    """One JSON object a line. Numbers stay as they were written. A name that stands twice makes a line unreadable."""
+    for number, line in lines_of(stream):
         bare = line.rstrip(b"\r\n")
         if bare.strip():
-            row = _json_row(bare)
-            yield (number, row, None) if row is not None else (number, None, escape(bare))
+            yield number, json_row(bare), bare
 
 
-def _json_row(line: bytes) -> Row | None:
+def bulk_lines(stream: Lines) -> Iterator[Record]:
+    """OpenSearch's bulk lines: an action, then its document; a document without an action is a row too.
+
+    A row has the place of its document, and the action's `_index` and `_id` beside the document's fields. An action
+    that no document follows is a row of its own that cannot be read.
+    """
+    waiting: tuple[int, bytes, Row] | None = None
+    for number, row, line in json_lines(stream):
+        action = _action(row)
+        if action is not None:
+            if waiting:
+                yield waiting[0], None, waiting[1]
+            waiting = (number, line or b"", action)
+            continue
+        lines = b"\n".join([*([waiting[1]] if waiting else []), line or b""])
+        if row is not None and waiting:
+            row = {**row, **{name: waiting[2][name] for name in ("_index", "_id") if name in waiting[2]}}
+        yield number, row, lines
+        waiting = None
+    if waiting:
+        yield waiting[0], None, waiting[1]
+
+
+def _action(row: Row | None) -> Row | None:
+    if row is None or len(row) != 1:
+        return None
+    name, about = next(iter(row.items()))
+    return about if name in _ACTIONS and isinstance(about, dict) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice: one of its values would be lost")
+    return found
+
+
+def json_row(line: bytes) -> Row | None:
+    """The object that a line holds, or None."""
     try:
-        row = json.loads(line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=str)
+        row = json.loads(
+            line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_object
+        )
         if not isinstance(row, dict):
             return None
         if b"\\u" in line:  # half a surrogate pair is no text
@@ -68,27 +187,58 @@ def _json_row(line: bytes) -> Row | None:
         return None
 
 
-def csv_records(stream: BinaryIO) -> Iterator[Parsed]:
-    """Comma-separated records with a header; quoted fields may hold commas, quotes and newlines."""
+def csv_records(stream: Lines, delimiter: str = ",") -> Iterator[Record]:
+    """Separated records with a header; quoted fields may hold delimiters, quotes and newlines."""
     header: list[str] | None = None
-    for number, record in _quoted(stream):
-        if not record.strip():
-            continue
-        try:
-            cells = next(csv.reader([record.decode("utf-8-sig" if number == 1 else "utf-8")], strict=True))
-        except (ValueError, csv.Error, StopIteration):
-            cells = None
+    for number, record in _records(stream, delimiter):
+        cells = _cells(record, delimiter)
         if header is None:
-            if cells is None:
-                raise Problem("the header cannot be read", do="give a CSV file in UTF-8 with a header line")
-            header = cells
+            header = _header(cells)
         elif cells is None or len(cells) != len(header):
-            yield number, None, escape(record)
+            yield number, None, record
         else:
-            yield number, {k: v if v != "" else None for k, v in zip(header, cells, strict=True)}, None
+            yield number, {k: v if v != "" else None for k, v in zip(header, cells, strict=True)}, record
+    if header is None:
+        raise Problem("there is no header", do="give a file whose first line names its columns")
 
 
-def _quoted(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def _records(stream: Lines, delimiter: str) -> Iterator[tuple[int, bytes]]:
+    """Records that are not blank. Lines that were joined for quotes which open no field (5" pipe) are apart again."""
+    for number, record in _quoted(stream):
+        lines = record.split(b"\n")
+        if len(lines) > 1 and _loose_quotes(record, delimiter):
+            yield from ((number + n, line.rstrip(b"\r")) for n, line in enumerate(lines) if line.strip())
+        elif record.strip(b" \r\n"):
+            yield number, record
+
+
+def _loose_quotes(record: bytes, delimiter: str) -> bool:
+    try:
+        next(csv.reader([record.decode("utf-8", "replace")], delimiter=delimiter, strict=True))
+    except csv.Error as fault:
+        return "new-line character seen in unquoted field" in str(fault)
+    return False
+
+
+def _cells(record: bytes, delimiter: str) -> list[str] | None:
+    try:  # one string, not lines of it: a stray carriage return would be the end of a record, and the rest lost
+        return next(csv.reader([record.decode("utf-8")], delimiter=delimiter, strict=True))
+    except (ValueError, csv.Error, StopIteration):
+        return None
+
+
+def _header(cells: list[str] | None) -> list[str]:
+    if cells is None:
+        raise Problem(
+            "the header cannot be read", do="give a file in UTF-8 with a header line, or declare its encoding"
+        )
+    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if twice:
+        raise Problem(f"the header names '{twice[0]}' twice", do="give every column a name of its own")
+    return cells
+
+
+def _quoted(stream: Lines) -> Iterator[tuple[int, bytes]]:
     """Lines, joined while a quote is open. A quote that never closes spoils its own line only."""
     held: list[bytes] = []
     first = size = 0
@@ -98,7 +248,7 @@ def _quoted(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         for offset, line in enumerate(lines):
             yield start + offset, line.rstrip(b"\r\n")
 
-    for number, line in enumerate(stream, 1):
+    for number, line in lines_of(stream):
         first = first if held else number
         held.append(line)
         size += len(line)
@@ -113,30 +263,111 @@ def _quoted(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     yield from loose(held, first)
 
 
-def json_list(path: Path) -> Iterator[Parsed]:
+# Whole files ----------------------------------------------------------------------------------
+
+
+def json_list(path: Path) -> Iterator[Record]:
     """A zipped JSON list of objects; the number is the place in the list. One file is held at a time."""
     try:
         with zipfile.ZipFile(path) as archive:
             rows = json.loads(archive.read(archive.namelist()[0]), parse_int=str, parse_float=str, parse_constant=str)
-    except (zipfile.BadZipFile, ValueError, IndexError, OSError) as fault:
+    except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, OSError, RuntimeError, EOFError) as fault:
         raise Problem(f"{path.name} holds no zipped JSON", where=str(path), do="fetch the file again") from fault
     if not isinstance(rows, list):
         raise Problem(f"{path.name} holds no list of objects", where=str(path), do="check that it is the shop's file")
     for number, row in enumerate(rows, 1):
         good = isinstance(row, dict)
-        yield number, row if good else None, None if good else escape(json.dumps(row, ensure_ascii=False).encode())
+        yield number, row if good else None, None if good else json.dumps(row, ensure_ascii=False).encode()
 
 
-def parsed(path: Path, format: str) -> Iterator[Parsed]:
-    """Every row of a file."""
-    if format == "json.zip":
+def parquet_rows(path: Path) -> Iterator[Record]:
+    """Rows of a Parquet file as text, by batches: numbers and times as Arrow writes them, nested ones as JSON."""
+    import pyarrow.parquet as pq
+
+    place = 0
+    with whole_parquet(path):
+        file = pq.ParquetFile(path)
+        names = _header(list(file.schema_arrow.names))
+        for batch in file.iter_batches(_BATCH):
+            columns = [_texts(column) for column in batch.columns]
+            for cells in zip(*columns, strict=True):
+                place += 1
+                yield place, dict(zip(names, cells, strict=True)), None
+
+
+@contextmanager
+def whole_parquet(path: Path) -> Iterator[None]:
+    """What Arrow cannot read of a Parquet file, as a `Problem` that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeError) as fault:
+        raise Problem(
+            f"{path.name} is no whole Parquet file, or holds text that is not UTF-8",
+            where=str(path),
+            do="fetch the file again",
+        ) from fault
+
+
+def _texts(column: "pa.Array") -> list[str | None]:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":  # the tables hold microseconds
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts: list[str | None] = column.to_pylist()
+        return texts
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [None if value is None else escape(value) for value in column.to_pylist()]
+    if pa.types.is_nested(kind):
+        return [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+    texts = column.cast(pa.string()).to_pylist()
+    return texts
+
+
+def records(path: Path, how: Reading) -> Iterator[Record]:
+    """Every row of a file, in order."""
+    if how.format == "json.zip":
         yield from json_list(path)
-        return
-    with path.open("rb") as stream:
-        try:
-            yield from json_lines(stream) if format == "jsonl" else csv_records(stream)
-        except Problem as problem:
-            raise Problem(problem.what, where=str(path), do=problem.do) from problem
+    elif how.format == "parquet":
+        yield from parquet_rows(path)
+    else:
+        readers: dict[str, Callable[[Lines], Iterator[Record]]] = {
+            "jsonl": json_lines,
+            "bulk": bulk_lines,
+            "csv": lambda lines: csv_records(lines, how.delimiter),
+        }
+        with whole(path), opened(path, how.encoding) as stream:
+            yield from readers[how.format](stream)
+
+
+def parsed(path: Path, format: Format) -> Iterator[Parsed]:
+    """Every row of a file; the line as text where it could not be read."""
+    for number, row, line in records(path, Reading(format)):
+        yield number, row, None if row is not None else escape(line or b"")
+
+
+def header(path: Path, how: Reading) -> list[str] | None:
+    """The columns that a file says it has; None for formats in which each row says so itself."""
+    if how.format == "parquet":
+        import pyarrow.parquet as pq
+
+        with whole(path), whole_parquet(path):
+            return _header(list(pq.read_schema(path).names))
+    if how.format != "csv":
+        return None
+    with whole(path), opened(path, how.encoding) as stream:
+        first = next((record for _, record in _records(stream, how.delimiter)), None)
+        if first is None:
+            raise Problem("there is no header", do="give a file whose first line names its columns")
+        return _header(_cells(first, how.delimiter))
+
+
+# Time -----------------------------------------------------------------------------------------
 
 
 def moment(text: str | None) -> datetime | None:
@@ -160,81 +391,10 @@ def clocks(shop: Source, event_time: str | None) -> tuple[date, datetime]:
     return (day if shop.first <= day <= shop.last else shop.last), known
 
 
-def _text(value: Any) -> str | None:
-    """A JSON value as text; nested ones as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+def nearest(names: Sequence[str], name: str) -> str:
+    """' Did you mean ...?' for a field of the file that is nearly called so; '' if there is none."""
+    import difflib
 
-
-def _cell(row: Row, cell: Cell) -> str | None:
-    return cell(row) if callable(cell) else _text(row.get(cell))
-
-
-class _Days:
-    """Parquet files of an attempt, one a day. Row groups depend on a day's own rows only, so that a range of days
-    gives the same bytes as the whole."""
-
-    def __init__(self, attempt: Attempt, schema: "pa.Schema") -> None:
-        self.attempt, self.schema = attempt, schema
-        self.held: dict[str, list[list[Any]]] = {}
-        self.writers: dict[str, Any] = {}
-
-    def add(self, day: str, values: Sequence[Any]) -> None:
-        columns = self.held.get(day)
-        if columns is None:
-            columns = self.held[day] = [[] for _ in self.schema]
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-        if len(columns[0]) >= _GROUP:
-            self.flush(day)
-
-    def flush(self, day: str) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if day not in self.writers:
-            folder = self.attempt.folder(day)
-            folder.mkdir(parents=True)
-            self.writers[day] = pq.ParquetWriter(folder / "part-0.parquet", self.schema, compression="zstd")
-        arrays = [pa.array(c, type=f.type) for c, f in zip(self.held.pop(day), self.schema, strict=True)]
-        self.writers[day].write_table(pa.Table.from_arrays(arrays, schema=self.schema))
-
-    def close(self) -> None:
-        for day in sorted(self.held):
-            self.flush(day)
-        for writer in self.writers.values():
-            writer.close()
-
-
-def import_text(
-    attempt: Attempt, shop: Source, text: TextFile, paths: Sequence[Path], wanted: Callable[[str], bool]
-) -> tuple[Counter[str], Counter[str], set[str]]:
-    """Write the rows of `paths` whose day is `wanted`; returns rows read and unreadable rows by day, and the names
-    of fields that the source does not declare (of files that carry our own columns)."""
-    declared = table("raw", attempt.table)
-    delivered = [name for name in declared.names if name not in _OURS]
-    cells = [text.columns.get(column) for column in delivered]
-    own = {cell for cell in text.columns.values() if isinstance(cell, str)} if text.format == "jsonl" else None
-    read: Counter[str] = Counter()
-    broken: Counter[str] = Counter()
-    extra: set[str] = set()
-    out = _Days(attempt, arrow_schema(declared))
-    for path in paths:
-        for number, row, unreadable in parsed(path, text.format):
-            values = [None if cell is None or row is None else _cell(row, cell) for cell in cells]
-            event = values[delivered.index("event_time")] if declared.dated else None
-            filed, known = clocks(shop, event) if declared.dated else (None, shop.opened)
-            day = filed.isoformat() if filed else WHOLE
-            if not wanted(day):
-                continue
-            if own is not None and row is not None and not own.issuperset(row):
-                extra |= set(row) - own
-            read[day] += 1
-            broken[day] += unreadable is not None
-            tail = [path.name, number, known, text.simulated, unreadable, *([filed] if declared.dated else [])]
-            out.add(day, [*values, *tail])
-    out.close()
-    return read, broken, extra
+    folded = {other.casefold(): other for other in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f"did you mean '{folded[near[0]]}'?" if near else ""

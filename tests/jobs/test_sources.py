@@ -15,7 +15,7 @@ from jobs.sources.text import clocks
 from jobs.spark import conform
 from jobs.tables import DELIVERED, table
 
-SHOPS = ("sample", "grocer", "electronics")
+SHOPS = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
 
 
 @pytest.mark.parametrize("name", SHOPS)
@@ -23,8 +23,8 @@ def test_a_source_fills_columns_that_exist_and_views_that_are_declared(name: str
     shop = source(name)
     assert shop.name == name
     assert shop.opened < shop.closed
-    for text in shop.texts:
-        assert set(text.columns) <= set(table("raw", text.table).names)
+    for rows in shop.rows:
+        assert set(rows.columns) <= set(table("raw", rows.table).names)
     for made in shop.parquet:
         assert made.table in DELIVERED
         assert set(made.views) <= set(shop.views or {})

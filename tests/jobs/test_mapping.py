@@ -1,0 +1,213 @@
+"""The mapping of a shop of one's own: the example of its page is imported; faults are told at once, with what to do."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs import importing, mapping
+from jobs.console import Usage
+from jobs.guessing import guess, propose
+from jobs.sources import source
+from jobs.warehouse import warehouse
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "mapping.md"
+EXAMPLE = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The three files of the example."""
+    shop = tmp_path / "corner"
+    shop.mkdir()
+    (shop / "endcap.toml").write_text(EXAMPLE, encoding="utf-8")
+    (shop / "products.csv").write_bytes(
+        "ArtNr;Name;Marke;Cent;Farbe;intern_lager\n1;Thé;Müller;250;grün;7\n2;Cup;;x;;\n".encode("latin-1")
+    )
+    orders: list[dict[str, Any]] = [
+        {"order": {"id": 7, "line": 1, "at": "2024-01-05T00:30:00"}, "customer": "c1", "sku": "1", "pieces": 2,
+         "paid": 5.0, "status": "paid"},
+        {"order": {"id": 7, "line": 2, "at": "2024-01-05T10:00:00Z"}, "customer": "c1", "sku": "2", "pieces": 1,
+         "paid": 1, "status": "sent"},
+        {"order": {"id": 8, "line": 1, "at": "soon"}, "customer": "c2", "sku": "2", "pieces": 1, "paid": 1,
+         "status": "open"},
+    ]  # fmt: skip
+    (shop / "orders-1.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, orders)).encode()))
+    visits = [
+        "when\twho\tsku\twhat", "31.01.2024 23:30\tc1\t1\tlook", "01.02.2024 00:30\tc9\t1\ttap",
+        "05.01.2024 08:00\tx\t1\trobot",
+    ]  # fmt: skip
+    (shop / "visits.tsv").write_text("\n".join(visits))
+    return shop
+
+
+def load(folder: Path, **more: Any) -> int:
+    given = {
+        "shop": "files",
+        "folder": str(folder),
+        "first": None,
+        "last": None,
+        "scale": 1.0,
+        "seed": 1,
+        "check": False,
+    }
+    return importing.run(SimpleNamespace(**{**given, **more}))  # type: ignore[arg-type]
+
+
+def findings(folder: Path) -> list[mapping.Finding]:
+    return mapping.check(source("files"), folder)[1]
+
+
+def test_the_example_of_the_page_is_imported_as_it_says(home: Path, folder: Path) -> None:
+    assert findings(folder) == []
+    load(folder)
+    items = warehouse("files").read("raw", "items").to_pylist()
+    assert [(r["item_id"], r["title"], r["brand"], r["price"], r["currency"], r["extra"]) for r in items] == [
+        ("1", "Thé", "Müller", "2.5", "EUR", '{"Farbe": "grün"}'),
+        ("2", "Cup", None, "x", "EUR", None),
+    ]
+    done = warehouse("files").read("raw", "interactions").to_pylist()
+    told = {r["interaction_id"]: (str(r["day"]), r["event_time"], r["kind"]) for r in done if not r["unreadable"]}
+    assert told == {
+        "7-1": ("2024-01-04", "2024-01-05T00:30:00+01:00", "purchase"),  # in Vienna it was the next day already
+        "7-2": ("2024-01-05", "2024-01-05T10:00:00+00:00", "purchase"),
+        "visits.tsv:2": ("2024-01-31", "2024-01-31T23:30:00+01:00", "view"),
+        "visits.tsv:3": ("2024-01-31", "2024-02-01T00:30:00+01:00", "click"),
+    }
+    assert sorted(row["source_file"] for row in done if row["unreadable"]) == ["orders-1.jsonl.gz", "visits.tsv"]
+    first = next(row for row in done if row["interaction_id"] == "7-2")
+    assert first["known_time"].isoformat() == "2024-01-05T10:05:00+00:00"
+
+
+def test_check_imports_nothing_and_says_what_next(home: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load(folder, check=True) == 0
+    out, err = capsys.readouterr()
+    assert "no findings: items, interactions" in out
+    assert "next: python -m jobs import files --from" in out
+    assert "products.csv: kept in 'extra', as nothing maps them: Farbe" in err
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "do"),
+    [
+        ('item_id = "ArtNr"', 'item_id = "ArtNo"', "products.csv has no field 'ArtNo'", "did you mean 'ArtNr'?"),
+        ('title = "Name"', 'titel = "Name"', "unknown column of items 'titel'", "did you mean 'title'?"),
+        ('title = "Name"', 'titel = "Name"', "items needs 'title'", 'title = "their name for it"'),
+        ("[items]", "[item]", "unknown table 'item'", "did you mean 'items'?"),
+        ("first = 2024-01-01", "frist = 2024-01-01", "unknown setting or table 'frist'", "did you mean 'first'?"),
+        ("first = 2024-01-01", "", "first is missing", "first = 2024-01-31"),
+        ("first = 2024-01-01", "first = 2025-01-01", "before the first", "exchange"),
+        ("first = 2024-01-01", 'first = "2024-01-01"', "first is no day", "without quotes"),
+        ('"Europe/Vienna"', '"Europe/Vienne"', "unknown zone", "Europe/Vienna"),
+        ("delay_minutes = 5", 'delay_minutes = "5"', "no number of minutes", "like 5"),
+        ('files = "products.csv"', 'files = "product.csv"', "no file is called 'product.csv'", "'products.csv'?"),
+        ('files = "products.csv"', 'files = "../products.csv"', "names no files", "inside the folder"),
+        ('files = "products.csv"', 'files = "visits.tsv"\nformat = "xls"', "format", "format ="),
+        ('delimiter = ";"', 'delimiter = ";;"', "not one character", "delimiter"),
+        ('encoding = "latin-1"', 'encoding = "latin-99"', "unknown encoding", "latin-1"),
+        ('encoding = "latin-1"', 'encodign = "latin-1"', "unknown word 'encodign'", "did you mean 'encoding'?"),
+        ("divide = 100", "divide = 0", "no whole number above 0", "divide = 100"),
+        ('time = "%d.%m.%Y %H:%M"', 'time = "german"', "no way to write a time", "seconds"),
+        ('{ value = "EUR" }', '{ valu = "EUR" }', "one of value, from, join", "value ="),
+        ('join = ["order.id", "order.line"]', 'join = ["order.id", "order.lien"]', "'order.lien'", "order.line"),
+        ('where = { status', 'where = { state', "no field 'state'", "status"),
+        ("[items.columns]", "[items.columns", "no TOML", "mend"),
+    ],
+)  # fmt: skip
+def test_every_fault_of_a_mapping_is_told_with_what_to_do(
+    home: Path, folder: Path, old: str, new: str, what: str, do: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in EXAMPLE
+    (folder / "endcap.toml").write_text(EXAMPLE.replace(old, new, 1), encoding="utf-8")
+    told = [finding for finding in findings(folder) if what in finding.what]
+    assert told, [str(finding) for finding in findings(folder)]
+    assert do in told[0].do
+    assert load(folder, check=True) == 2
+    assert "finding: " in capsys.readouterr().out
+    with pytest.raises(Usage, match="findings in the mapping"):
+        load(folder)
+    assert not home.exists()
+
+
+def test_all_findings_are_told_at_once(folder: Path) -> None:
+    spoiled = EXAMPLE.replace('"ArtNr"', '"ArtNo"').replace("last = ", "lsat = ").replace('"who"', '"whom"')
+    (folder / "endcap.toml").write_text(spoiled, encoding="utf-8")
+    assert len(findings(folder)) == 4  # an unknown setting, a missing one, two fields
+
+
+def test_without_a_mapping_one_is_proposed_that_is_nearly_right(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Products.csv").write_text("SKU,Product Name,Price,Colour\n1,Tea,2.5,green\n")
+    (tmp_path / "orders.jsonl").write_text('{"OrderID": 1, "customerId": "c", "sku": "1", "createdAt": "2024-01-05"}\n')
+    pq.write_table(pa.table({"search_term": ["tea"], "user_id": ["c"]}), tmp_path / "queries.parquet")
+    (tmp_path / "notes.txt").write_text("no table")
+    assert load(tmp_path, check=True) == 0
+    proposed = capsys.readouterr().out
+    told = mapping.tomllib.loads(proposed)
+    assert told["items"][0]["columns"] == {"item_id": "SKU", "title": "Product Name", "price": "Price"}
+    assert told["interactions"][0]["columns"]["visitor_id"] == "customerId"
+    assert told["interactions"][0]["columns"]["event_time"] == "createdAt"
+    assert told["searches"][0]["columns"] == {"visitor_id": "user_id", "query": "search_term"}
+    assert '# kind = ""  # required: ' in proposed
+    assert "# not mapped, kept in 'extra': Colour" in proposed
+    (tmp_path / "endcap.toml").write_text(proposed)
+    left = {finding.what.split(" (")[0] for finding in findings(tmp_path)}
+    assert left == {"interactions needs 'kind'", "searches needs 'search_id'", "searches needs 'event_time'"}
+
+
+def test_a_folder_without_tables_proposes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(mapping.Problem, match="no file of csv"):
+        propose(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "table"),
+    [
+        ("customers.csv", ["customer_id", "email", "zip"], "visitors"),
+        ("reviews.json", ["id", "stars", "body", "sku", "user", "date"], "reviews"),
+        ("labels.tsv", ["query", "product_id", "grade", "judge"], "judgements"),
+        ("x.csv", ["sku", "name"], "items"),
+    ],
+)
+def test_guesses(file: str, fields: list[str], table: str) -> None:
+    assert guess(file, fields)[0] == table
+
+
+_TOML = st.recursive(
+    st.booleans() | st.integers(-5, 5) | st.text(max_size=5) | st.floats(allow_nan=False),
+    lambda more: st.lists(more, max_size=3) | st.dictionaries(
+        st.sampled_from([*mapping.SETTINGS, *mapping.ENTRY, *mapping.CELL, "items", "searches", "item_id", "x"]), more,
+        max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from([*mapping.SETTINGS, "items", "searches", "itmes"]), _TOML, max_size=5))
+def test_whatever_a_mapping_says_it_is_read_or_told(tmp_path: Path, told: dict[str, Any]) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    found: Any = mapping._Findings()
+    made = mapping.parse(source("files"), told, found)
+    if made is not None:
+        mapping.look(made, tmp_path, found)
+    assert made is not None or found
+    assert all(finding.what and finding.do for finding in found)
+
+
+@given(st.text(max_size=20), st.sampled_from(["iso", "seconds", "milliseconds", "%d.%m.%Y"]))
+def test_a_time_is_a_time_or_stays_as_it_came(text: str, pattern: str) -> None:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    found = mapping.when(text, pattern, ZoneInfo("Europe/Vienna"))
+    assert found == text or datetime.fromisoformat(found).tzinfo is not None
