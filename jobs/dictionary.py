@@ -140,7 +140,7 @@ h3{font-size:1rem;margin:1.8rem 0 .2rem;font-family:ui-monospace,monospace}
 table{border-collapse:collapse;margin:.6rem 0;width:100%}
 th,td{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #e8ebf0;vertical-align:top}
 td:first-child,td:nth-child(2){font-family:ui-monospace,monospace;font-size:.9em}
-dl{display:grid;grid-template-columns:7rem 1fr;gap:.1rem .6rem;margin:.4rem 0}dt{color:#5b6578}dd{margin:0}
+dl{display:grid;grid-template-columns:7rem minmax(0,1fr);gap:.1rem .6rem;margin:.4rem 0}dt{color:#5b6578}dd{margin:0;overflow-wrap:anywhere}
 nav a{margin-right:.8rem;white-space:nowrap}a{color:#2456b8}.scroll{overflow-x:auto}.person{color:#9a2b1f}
 @media (prefers-color-scheme:dark){body{background:#141820;color:#e3e7ee}th,td,h2{border-color:#2a3140}
 a{color:#8fb3f5}dt{color:#9aa4b5}.person{color:#f08a7d}}
@@ -151,11 +151,11 @@ def html(house: Warehouse | None) -> str:
     """The dictionary as one page; with a shop's figures, if there is one."""
     of = f" of {escape(house.shop)}" if house else ""
     links = [f'<a href="#{zone}">{zone}</a>' for zone in ZONES]
-    body = [f"<h1>The data dictionary{of}</h1>", f"<nav aria-label='zones'>{''.join(links)}</nav>"]
+    body = [f"<h1>The data dictionary{of}</h1>", f"<nav aria-label='zones'>{' '.join(links)}</nav>"]
     for zone in ZONES:
         body.append(f'<h2 id="{zone}">{zone}</h2><p>{escape(ZONE_DOCS[zone])}</p>')
         if zone != "quarantine":
-            body.append(f"<nav aria-label='tables of {zone}'>{''.join(_link(zone, t) for t in shown(zone))}</nav>")
+            body.append(f"<nav aria-label='tables of {zone}'>{' '.join(_link(zone, t) for t in shown(zone))}</nav>")
         body += [_section(house, zone, declared) for declared in shown(zone)]
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Data dictionary{of}</title>'
