@@ -4,7 +4,7 @@ Standard library only, so that any step may ask a source for its span and its cl
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -184,7 +184,7 @@ class Source:
     span_found: bool = False  # the span is that of the times in its files; first and last stand for none of them
     deliveries: bool = False  # its files lie in sub-folders named by the time of their delivery
     end: datetime | None = None  # when the delivery was closed, if that is not the end of the last day
-    cleaning: Mapping[str, Any] = field(default_factory=dict)  # what differs from the defaults of `clean`'s policy
+    cleaning: Mapping[str, Any] | None = None  # what differs from the defaults of `clean`'s policy
 
     @property
     def opened(self) -> datetime:
@@ -218,4 +218,4 @@ def _names() -> list[str]:
 
 def declared(name: str) -> Mapping[str, Any]:
     """What the source called `name` wants of `clean` beside its defaults; nothing if there is no such source."""
-    return source(name).cleaning if name in _names() else {}
+    return (source(name).cleaning if name in _names() else None) or {}
