@@ -415,7 +415,7 @@ def run(house: Warehouse, shop: Source, folder: Path, first: date | None, last: 
 
 def summary(house: Warehouse, shop: Source, told: Sequence[Told], seconds: float) -> str:
     """What came, which days it touched, how much of it was late, and what to type next."""
-    lines = [(one.name, one.files, one.rows, one.late, len(one.days)) for one in told]
+    lines = [(one.name, one.files, one.rows, one.late, len(one.days - {WHOLE})) for one in told]
     touched: Counter[str] = Counter(day for one in told for day in one.days)
     dated = sorted(day for day in touched if day != WHOLE)
     shown = ", ".join(dated[:10]) + (f" and {len(dated) - 10} more" if len(dated) > 10 else "")

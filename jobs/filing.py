@@ -144,10 +144,11 @@ class Names:
         self.kept = {path for one in declared for path in one.kept}
         self.named = {path: path not in self.kept for path in paths}  # and what was asked once
         self.parents = {path[:n] for path in paths for n, sign in enumerate(path) if sign == "."}
+        self.plain = frozenset(paths - self.kept)
 
     def unnamed(self, row: Row) -> dict[str, Any]:
         """What the publisher gives and no declaration names. Fields without a value are left away."""
-        return dict(self._unnamed(row, ""))
+        return {} if row.keys() <= self.plain else dict(self._unnamed(row, ""))
 
     def _unnamed(self, row: Row, above: str) -> Iterator[tuple[str, Any]]:
         for name, value in row.items():

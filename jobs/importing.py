@@ -121,7 +121,7 @@ def looked_at(shop: Source, folder: Path | None) -> int:
     for finding in findings:
         print(f"finding: {finding}")
     if findings or found is None:
-        print(f"{len(findings)} findings. To do: mend {folder / NAME}, and check again.")
+        print(f"findings: {len(findings)}. To do: mend {folder / NAME}, and check again.")
         return 2
     tables = ", ".join(dict.fromkeys(rows.table for rows in found.rows))
     print(f"no findings: {tables}.\nnext: python -m jobs import {shop.name} --from {folder}")

@@ -79,7 +79,7 @@ def shop_of(shop: Source, folder: Path) -> Source:
         for finding in findings:
             say(f"finding: {finding}")
         raise Usage(
-            f"{len(findings)} findings in the mapping; nothing was imported",
+            f"findings in the mapping: {len(findings)}; nothing was imported",
             where=str(folder / NAME),
             do=f"mend them, and look again with 'python -m jobs import {shop.name} --from {folder} --check'",
         )

@@ -172,12 +172,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+# One decoder for all lines: json.loads with settings makes a new one for each.
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_object)
+
+
 def json_row(line: bytes) -> Row | None:
     """The object that a line holds, or None."""
     try:
-        row = json.loads(
-            line.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_object
-        )
+        row = _JSON.decode(line.decode("utf-8"))
         if not isinstance(row, dict):
             return None
         if b"\\u" in line:  # half a surrogate pair is no text

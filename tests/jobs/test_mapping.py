@@ -133,7 +133,7 @@ def test_every_fault_of_a_mapping_is_told_with_what_to_do(
     assert do in told[0].do
     assert load(folder, check=True) == 2
     assert "finding: " in capsys.readouterr().out
-    with pytest.raises(Usage, match="findings in the mapping"):
+    with pytest.raises(Usage, match="findings in the mapping: "):
         load(folder)
     assert not home.exists()
 
