@@ -61,6 +61,7 @@ def parser() -> Parser:
     load.add_argument(
         "--scale", type=float, default=1.0, help="size of the generated shop (sample) or of what is simulated"
     )
+    load.add_argument("--tables", metavar="NAMES", help="only these tables: items,visitors,...")
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 

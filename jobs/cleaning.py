@@ -43,6 +43,8 @@ STEP = "clean"
 SPLIT = "~"  # parts day, reason and column in the name of an outcome
 ROWS_A_TASK = 300_000  # days share a task up to here: sorted in memory on a small machine
 
+CORRECTED = "corrected"
+
 OWNERS = {"item_id": "items", "visitor_id": "visitors"}
 """Ids, and the table that says which there are: cleaned before the tables that name them."""
 
@@ -64,6 +66,7 @@ WORDS = {
     "internal": "{column}: one of the shop's own people, by the cleaning policy",
     "robot": "{column}: browsed that day as no person does, by the cleaning policy",
     "unmatched": "{column}: nothing was bought that could come back",
+    CORRECTED: "a later delivery brought this key with other content",
 }
 REASONS = ("missing", "bad_type", "out_of_range", "orphan", *WORDS)
 """Every reason for which `clean` refuses a row."""
@@ -195,18 +198,23 @@ def without_purchase(rows: DataFrame, lonely: DataFrame) -> DataFrame:
     return joined.withColumn("_why", F.coalesce("_why", told)).drop("_f", "_r", "_lonely")
 
 
-def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy) -> DataFrame:
+def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy, *, delivered: bool = False) -> DataFrame:
     """Judged rows with `_day`, the outcome: DAY for a clean row, DAY~duplicate, or DAY~reason~column.
 
     Of rows with one key on one day the first by (source_file, source_row) stays. Rows that equal it
     in every delivered column are duplicates; others are conflicts. The only shuffle is by day.
+
+    Where rows came in deliveries (`delivered`), the one that was known last stays, since it corrects the others; it is
+    known from when its content was first delivered.
     """
     by_day = ["day"] if declared.dated else []
     rows = rows.withColumn("_good", F.col("_why").isNull())
     rows = rows.repartition(tasks, *by_day) if by_day else rows.coalesce(1)
     if declared.name == "searches":
         rows = behaviour.visits(rows, policy)
-    key = Window.partitionBy(*by_day, "_good", *declared.key).orderBy("source_file", "source_row")
+    place = [F.col("source_file"), F.col("source_row")]
+    order = [F.col("known_time").desc(), *place] if delivered else place
+    key = Window.partitionBy(*by_day, "_good", *declared.key).orderBy(*order)
     others = [c.name for c in declared.columns if c.name not in (*ADDED, *declared.key)]
     later = F.row_number().over(key) > 1
     same: Column = F.lit(True)
@@ -214,7 +222,18 @@ def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy) -> Dat
         content = F.struct(*others)
         first = F.first(content).over(key.rowsBetween(Window.unboundedPreceding, Window.currentRow))
         same = content.eqNullSafe(first)
-    repeat = F.when(later & same, F.lit("duplicate")).when(later, _fault("key_conflict", ""))
+    other = _fault("key_conflict", "")
+    if delivered:
+        newest = F.first("known_time").over(key.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+        other = F.when(F.col("known_time") < newest, _fault(CORRECTED, "")).otherwise(other)
+        all_of_key = key.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+        rows = rows.withColumns({"_same": same, "_other": other, "_later": later})
+        since = F.min(F.when(F.col("_same"), F.col("known_time"))).over(all_of_key)
+        rows = rows.withColumn("_since", since).withColumn(
+            "known_time", F.when(~F.col("_later"), F.col("_since")).otherwise(F.col("known_time"))
+        )
+        later, same, other = F.col("_later"), F.col("_same"), F.col("_other")
+    repeat = F.when(later & same, F.lit("duplicate")).when(later, other)
     outcome = F.coalesce("_why", repeat)
     day = F.col("day").cast("string") if by_day else F.lit(WHOLE)
     return conform(rows, declared, F.concat_ws(SPLIT, day, outcome).alias(DAY_FOLDER))
@@ -300,7 +319,7 @@ def over_limit(
     for days in parts:
         total, faults = sum(rows[day] for day in days), dict[str, dict[str, int]]()
         for (day, reason, column), count in found.items():
-            if day in days and reason not in ("", "duplicate"):
+            if day in days and reason not in ("", "duplicate", CORRECTED):
                 columns = faults.setdefault(reason, {})
                 columns[column] = columns.get(column, 0) + count
         why = []
@@ -377,7 +396,7 @@ class Cleaner:
         if name == "interactions" and (lonely := self.lonely(spark, rows, marks)) is not None:
             rows = without_purchase(rows, lonely)
         with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
-            write(settled(rows, declared, tasks, self.policy), attempt)
+            write(settled(rows, declared, tasks, self.policy, delivered=house.delivered), attempt)
             found = outcomes(attempt)
             over = over_limit(name, self.policy, {mark.day: mark.rows for mark in marks}, found)
             bad_days = {day for day, reason, _ in found if reason not in ("", "duplicate")}

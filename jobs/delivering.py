@@ -33,7 +33,7 @@ from jobs.mapping import NAME, identity
 from jobs.sources import RowFile, Source
 from jobs.sources.text import moment
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, days, home, write_atomically
+from jobs.warehouse import Attempt, Mark, Warehouse, days, home, warehouse, write_atomically
 
 STEP = "import"
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T(\d{2})(\d{2})(\d{2})?Z)?")
@@ -117,7 +117,7 @@ class Ledger:
 
 def ledger_of(shop: Source, folder: Path) -> Ledger:
     """The shop's ledger; `Refused` if what was imported was read by another mapping."""
-    path, mapping = home() / shop.name / "deliveries.json", identity(folder)
+    path, mapping = warehouse(shop.name, must_exist=False).ledger, identity(folder)
     if not path.is_file():
         return Ledger(path, mapping)
     told = json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import delivering
-from jobs.console import Problem, Refused, Usage, grid, narrate, say
+from jobs.console import Problem, Refused, Usage, grid, narrate, say, suggest
 from jobs.fetching import is_address, landed
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
 from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     house = warehouse(shop.name, must_exist=False)
     if shop.deliveries and given is not None:
         return delivering.run(house, shop, given, args.first, args.last)
+    if args.tables:
+        shop = only(shop, args.tables.split(","))
     files = find(shop, prepare(shop, given, args.scale, args.seed))
     shop = with_span(shop, files)
     span = span_of(shop, args.first, args.last)
@@ -100,6 +102,24 @@ def run(args: argparse.Namespace) -> int:
         done = publish_all(house, span, attempts, filed)
     print(summary(shop, house, done, time.monotonic() - began))
     return 0
+
+
+def only(shop: Source, wanted: Sequence[str]) -> Source:
+    """The source as far as it feeds these tables; `Usage` for a table that it does not feed."""
+    fed = {m.table for m in shop.rows} | {m.table for m in shop.parquet} | {m.table for m in shop.streams}
+    for name in wanted:
+        if name not in fed:
+            raise Usage(f"'{shop.name}' has no table '{name}'", do=suggest(name, fed))
+    parquet = tuple(made for made in shop.parquet if made.table in wanted)
+    streams = tuple(made for made in shop.streams if made.table in wanted)
+    used = {view for made in parquet for view in made.views} | {made.view for made in streams}
+    return replace(
+        shop,
+        rows=tuple(made for made in shop.rows if made.table in wanted),
+        parquet=parquet,
+        streams=streams,
+        views={name: view for name, view in (shop.views or {}).items() if name in used},
+    )
 
 
 def looked_at(shop: Source, folder: Path | None) -> int:

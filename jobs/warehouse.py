@@ -252,6 +252,16 @@ class Warehouse:
     shop: str
     root: Path
 
+    @property
+    def ledger(self) -> Path:
+        """Where it is written which deliveries were imported."""
+        return self.root.parent / "deliveries.json"
+
+    @property
+    def delivered(self) -> bool:
+        """Whether raw rows came in deliveries, so that a later row of a key corrects an earlier one."""
+        return self.ledger.is_file()
+
     def folder(self, zone: str, name: str) -> Path:
         """The folder of one table."""
         return self.root / zone / table(zone, name).name

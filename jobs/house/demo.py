@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jobs.console import OK, Problem, grid, narrate
@@ -19,6 +20,7 @@ from jobs.house.environment import QUIET
 
 SCALE = "0.2"
 SHOP = "sample"
+FED = "items,visitors,searches,interactions"
 TABLES = ("clean", "anonymise", "validate", "aggregate", "materialise")
 
 
@@ -33,9 +35,9 @@ def step(words: Sequence[str]) -> None:
             raise Problem(f"'{' '.join(words)}' ended with exit code {code}")
 
 
-def steps(scale: str, names: Iterable[str]) -> None:
-    """The generated shop at this scale through these steps of the tables, in one process."""
-    step(["import", SHOP, "--scale", scale])
+def steps(scale: str, names: Iterable[str], fed: str = "") -> None:
+    """The generated shop at this scale through these steps of the tables, in one process; `fed`: only these tables."""
+    step(["import", SHOP, "--scale", scale, *(["--tables", fed] if fed else [])])
     for name in names:
         step([name, "--shop", SHOP])
 
@@ -100,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown() -> str:
     """Run the steps, and what to show of them."""
-    steps(SCALE, TABLES)
+    with ThreadPoolExecutor(1) as beside:
+        opened = beside.submit(models, "list")  # MLflow makes its tables while Spark works
+        steps(SCALE, TABLES, FED)
+        opened.result()
     step(["examples", "recommender", "--shop", SHOP])
     models("baseline", "recommend")
     answer = models("recommend", a_visitor(), "--k", "3")

@@ -280,6 +280,34 @@ def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[...,
     assert asked("toy", "app-ann", None, None) == asked("toy", "ann", None, None)
 
 
+def test_the_later_delivery_of_a_key_corrects_the_earlier_and_the_same_again_is_a_duplicate(
+    put: Callable[..., Any], home: Path
+) -> None:
+    """Without deliveries the first stays; with them the last, known from when its content was first delivered."""
+    shop(put)
+    day = {n: datetime(2020, 1, n, 12, tzinfo=UTC) for n in (2, 3, 4)}
+    rows = [
+        interaction(1, source_file="a", known_time=day[2], quantity="1"),
+        interaction(1, source_file="b", known_time=day[3], quantity="2"),
+        interaction(1, source_file="c", known_time=day[4], quantity="2"),
+        interaction(2, source_file="c", known_time=day[4], quantity="5", source_row=9),
+        interaction(2, source_file="c", known_time=day[4], quantity="6", source_row=10),
+    ]
+    put("toy", "raw", "interactions", rows, DAY1)
+    house = warehouse("toy")
+    for delivered, kept, reasons in (
+        (False, {("n1", 1, day[2]), ("n2", 5, day[4])}, ["key_conflict"] * 3),
+        (True, {("n1", 2, day[3]), ("n2", 5, day[4])}, ["corrected", "key_conflict"]),
+    ):
+        if delivered:
+            house.ledger.write_text("{}")
+        assert clean().returncode == 0
+        found = house.read("clean", "interactions", DAY1, DAY1).to_pylist()
+        assert {(r["interaction_id"], r["quantity"], r["known_time"]) for r in found} == kept
+        refused = house.read("quarantine", "clean.interactions", DAY1, DAY1).to_pylist()
+        assert sorted(r["reason"] for r in refused) == reasons
+
+
 def test_robots_and_the_shops_own_people_are_refused_and_who_pays_is_not(put: Callable[..., Any], home: Path) -> None:
     shop(put)
     policy(home, robot_rows=3, robot_burst=3)
