@@ -140,8 +140,8 @@ h3{font-size:1rem;margin:1.8rem 0 .2rem;font-family:ui-monospace,monospace}
 table{border-collapse:collapse;margin:.6rem 0;width:100%}
 th,td{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #e8ebf0;vertical-align:top}
 td:first-child,td:nth-child(2){font-family:ui-monospace,monospace;font-size:.9em}
-dl{display:grid;grid-template-columns:7rem minmax(0,1fr);gap:.1rem .6rem;margin:.4rem 0}dt{color:#5b6578}
-dd{margin:0;overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:7rem minmax(0,1fr);gap:.1rem .6rem;margin:.4rem 0}
+dt{color:#5b6578}dd{margin:0;overflow-wrap:anywhere}
 nav a{margin-right:.8rem;white-space:nowrap}a{color:#2456b8}.scroll{overflow-x:auto}.person{color:#9a2b1f}
 @media (prefers-color-scheme:dark){body{background:#141820;color:#e3e7ee}th,td,h2{border-color:#2a3140}
 a{color:#8fb3f5}dt{color:#9aa4b5}.person{color:#f08a7d}}
