@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -22,7 +23,7 @@ from jobs.cleaning_policy import Policy, load, path_of
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.expectations import LIMITS
 from jobs.pseudonyms import load_key
-from jobs.spark import conform, ddl, filed, read, session, side_by_side, write
+from jobs.spark import conform, filed, read, session, side_by_side, write, write_file
 from jobs.tables import ADDED, DELIVERED, LINKS, WHOLE, Table, table, text_column
 from jobs.warehouse import (
     DAY_FOLDER,
@@ -30,6 +31,7 @@ from jobs.warehouse import (
     Mark,
     Refusal,
     Warehouse,
+    arrow_schema,
     code_version,
     rows_of,
     schema_fingerprint,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 STEP = "clean"
 SPLIT = "~"  # parts day, reason and column in the name of an outcome
+FEW = 1_000  # keys that stand in a plan as they are: a join costs a second of planning
 ROWS_A_TASK = 300_000  # days share a task up to here: sorted in memory on a small machine
 
 CORRECTED = "corrected"
@@ -165,20 +168,26 @@ def judged(
     declared: Table,
     known: dict[str, DataFrame],
     policy: Policy,
-    robots: DataFrame | None = None,
+    *,
+    robots: Sequence[tuple[str, date]] = (),
+    lonely: Sequence[tuple[str, int]] = (),
     chinese: tuple[str, str] | None = None,
 ) -> DataFrame:
     """Shaped rows with `_why`: null, or `reason~column`.
 
     `known` holds, by column, the shop's ids (`_id`) and the id under which each is kept (`_kept`), which takes its
-    place; `robots` who browsed as no person does (visitor_id, day).
+    place; `robots` who browsed as no person does (visitor_id, day), and `lonely` what came back without having been
+    bought (source_file, source_row).
     """
     rows = shaped(raw, declared, chinese).withColumn("_why", why(declared, policy))
-    if robots is not None and declared.dated and "visitor_id" in declared.names:
-        who = robots.select(F.col("visitor_id").alias("_v"), F.col("day").alias("_d"), F.lit(True).alias("_robot"))
-        rows = rows.join(F.broadcast(who), (F.col("visitor_id") == F.col("_v")) & (F.col("day") == F.col("_d")), "left")
+    if robots and declared.dated and "visitor_id" in declared.names:
+        rows = among(rows, "_robot", robots, F.col("visitor_id"), F.col("day").cast("string"))
         seen = F.when(F.col("_robot") & behaviour.browsing(declared.name), _fault("robot", "visitor_id"))
-        rows = rows.withColumn("_why", F.coalesce("_why", seen)).drop("_v", "_d", "_robot")
+        rows = rows.withColumn("_why", F.coalesce("_why", seen)).drop("_robot")
+    if lonely:
+        rows = among(rows, "_lonely", lonely, F.col("source_file"), F.col("source_row").cast("string"))
+        told = F.when(F.col("_lonely"), _fault("unmatched", "kind"))
+        rows = rows.withColumn("_why", F.coalesce("_why", told)).drop("_lonely")
     for column, ids in known.items():
         rows = rows.join(F.broadcast(ids), F.col(column) == F.col("_id"), "left")
         orphan = F.when(F.col("_kept").isNull(), _fault("orphan", column))
@@ -187,15 +196,15 @@ def judged(
     return rows.drop("_unreadable", *[c for c in rows.columns if c.startswith("_had_")])
 
 
-def without_purchase(rows: DataFrame, lonely: DataFrame) -> DataFrame:
-    """Judged rows, those named by `lonely` (source_file, source_row) refused."""
-    named = lonely.select(
-        F.col("source_file").alias("_f"), F.col("source_row").alias("_r"), F.lit(True).alias("_lonely")
-    )
-    same = (F.col("source_file") == F.col("_f")) & (F.col("source_row") == F.col("_r"))
-    told = F.when(F.col("_lonely"), _fault("unmatched", "kind"))
-    joined = rows.join(F.broadcast(named), same, "left")
-    return joined.withColumn("_why", F.coalesce("_why", told)).drop("_f", "_r", "_lonely")
+def among(rows: DataFrame, name: str, pairs: Sequence[tuple[Any, Any]], *columns: Column) -> DataFrame:
+    """`rows` with `name`: whether the two columns are one of the pairs. A few stand in the plan, many are joined."""
+    keys = [f"{one}\x1f{other}" for one, other in pairs]
+    key = F.concat_ws("\x1f", *columns)
+    if len(keys) <= FEW:
+        return rows.withColumn(name, key.isin(keys))
+    listed = rows.sparkSession.createDataFrame([(k,) for k in keys], "_key string").withColumn(name, F.lit(True))
+    joined = rows.withColumn("_of", key).join(F.broadcast(listed), F.col("_of") == F.col("_key"), "left")
+    return joined.withColumn(name, F.coalesce(name, F.lit(False))).drop("_of", "_key")
 
 
 def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy, *, delivered: bool = False) -> DataFrame:
@@ -344,17 +353,16 @@ class Cleaner:
         self.watched: list[Mark] = []
         self.robots: list[tuple[str, date]] = []
 
-    def watch(self, spark: "SparkSession", days: Iterable[str]) -> None:
+    def watch(self, days: Iterable[str]) -> None:
         """Find out who browsed as no person does on these days; to be called before their tables are cleaned."""
         wanted = set(days)
-        by_table = {
+        marks = {
             name: [mark for mark in self.house.marks("raw", name) if mark.day in wanted and mark.rows]
             for name in ("searches", "interactions")
         }
-        seen = {name: read(spark, self.house, "raw", name, marks) for name, marks in by_table.items() if marks}
-        found = behaviour.robots(seen.get("searches"), seen.get("interactions"), self.policy)
-        self.watched = [mark for marks in by_table.values() for mark in marks]
-        self.robots = [] if found is None else sorted((row["visitor_id"], row["day"]) for row in found.collect())
+        files = {name: self.house.files(found) for name, found in marks.items()}
+        self.watched = [mark for found in marks.values() for mark in found]
+        self.robots = behaviour.robots(files["searches"], files["interactions"], self.policy)
 
     def known(self, spark: "SparkSession", declared: Table) -> tuple[dict[str, DataFrame], list[Mark]]:
         """The shop's clean ids for each column that must be one of them, the merged ones under the id that is kept;
@@ -372,18 +380,17 @@ class Cleaner:
                 judges += [*marks, *linked]
         return known, judges
 
-    def lonely(self, spark: "SparkSession", rows: DataFrame, marks: Sequence[Mark]) -> DataFrame | None:
-        """Returns and cancellations without a purchase, if there are any at all."""
-        back = rows.where(F.col("kind").isin(*behaviour.BACK) & F.col("_why").isNull()).cache()
-        if back.isEmpty():
-            return None
+    def lonely(self, marks: Sequence[Mark]) -> list[tuple[str, int]]:
+        """Returns and cancellations without a purchase before them, by file and row."""
         first = date.fromisoformat(marks[0].day) - timedelta(days=self.policy.return_days)
-        before = self.house.marks("raw", "interactions", first.isoformat(), marks[-1].day)
-        bought = read(spark, self.house, "raw", "interactions", before).where(F.trim("kind") == "purchase")
-        declared = table("clean", "interactions")
-        known, _ = self.known(spark, declared)
-        purchases = judged(bought, declared, known, self.policy).where("_why is null")
-        return behaviour.unmatched(back, purchases, self.policy)
+        reach = self.house.marks("raw", "interactions", first.isoformat(), marks[-1].day)
+        merged = [
+            (owner, row[column], row["kept_id"])
+            for column, owner in OWNERS.items()
+            for row in self.house.read("clean", LINKS[owner]).to_pylist()
+            if row["merged"]
+        ]
+        return behaviour.unmatched(self.house.files(reach), marks[0].day, marks[-1].day, merged, self.policy)
 
     def table(self, spark: "SparkSession", name: str, marks: list[Mark]) -> dict[str, int]:
         """Clean one table for the days of `marks`, publish them, and return the law's terms added up."""
@@ -391,10 +398,8 @@ class Cleaner:
         raw = read(spark, house, "raw", name, marks)
         known, judges = self.known(spark, declared)
         tasks = max(2, min(200, rows_of(marks) // ROWS_A_TASK + 1))
-        robots = spark.createDataFrame(self.robots, "visitor_id string, day date") if self.robots else None
-        rows = judged(raw, declared, known, self.policy, robots, self.chinese)
-        if name == "interactions" and (lonely := self.lonely(spark, rows, marks)) is not None:
-            rows = without_purchase(rows, lonely)
+        lonely = self.lonely(marks) if name == "interactions" else []
+        rows = judged(raw, declared, known, self.policy, robots=self.robots, lonely=lonely, chinese=self.chinese)
         with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
             write(settled(rows, declared, tasks, self.policy, delivered=house.delivered), attempt)
             found = outcomes(attempt)
@@ -406,7 +411,7 @@ class Cleaner:
             kept = {day: count for (day, _, _), count in outcomes(refused).items()}
             for folder in attempt.path.glob(f"{DAY_FOLDER}=*{SPLIT}*"):
                 shutil.rmtree(folder)
-            merged = self.merge(spark, name, attempt, marks) if name in LINKS else 0
+            merged = self.merge(name, attempt, marks) if name in LINKS else 0
             out = {day: count for (day, _, _), count in outcomes(attempt).items()}
             by_day = law(marks, found, kept, out, merged)
             counting.check(STEP, name, by_day)
@@ -416,7 +421,7 @@ class Cleaner:
                 shutil.rmtree(refused.folder(day), ignore_errors=True)
             stale = set(house.days("quarantine", f"{STEP}.{name}"))
             house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
-            watched = [m for m in self.watched if robots is not None and "visitor_id" in declared.names]
+            watched = [m for m in self.watched if self.robots and "visitor_id" in declared.names]
             judged_by = {
                 day: [*own, *judges, *[m for m in watched if m.day == day and m.table != name]]
                 for day, own in inputs.items()
@@ -442,33 +447,26 @@ class Cleaner:
             do=f"mend the source; or, if it is meant so, raise 'refused' of this reason in {path_of(self.house.shop)}",
         )
 
-    def merge(self, spark: "SparkSession", name: str, attempt: Attempt, marks: list[Mark]) -> int:
+    def merge(self, name: str, attempt: Attempt, marks: list[Mark]) -> int:
         """List which clean rows are about the same thing, and, if the policy says so, keep the fullest of them only.
         Returns how many were merged away."""
-        wanted = getattr(self.policy, name)
-        column, declared = next(c for c, owner in OWNERS.items() if owner == name), table("clean", LINKS[name])
-        merges = wanted == "merge"
-        with self.house.attempt("clean", LINKS[name]) as listed:
-            if wanted != "off" and outcomes(attempt):
-                rows = spark.read.schema(ddl(table("clean", name))).parquet(str(attempt.folder(WHOLE)))
-                pairs = (
-                    links.item_pairs(rows, self.policy.likeness)
-                    if name == "items"
-                    else links.visitor_pairs(rows, links.salt(load_key(self.house.shop)))
-                )
-                found = links.linked(rows, pairs, column).withColumn("merged", F.lit(merges))
-                write(filed(found, declared), listed)
-            count = sum(outcomes(listed).values())
-            if merges and count:
-                with self.house.attempt("clean", name) as rest:
-                    gone = spark.read.parquet(str(listed.folder(WHOLE))).select(column)
-                    left = rows.join(F.broadcast(gone), column, "left_anti")
-                    write(filed(left, table("clean", name)), rest)
-                    shutil.rmtree(attempt.folder(WHOLE))
-                    rest.folder(WHOLE).rename(attempt.folder(WHOLE))
-                    shutil.rmtree(rest.path)
+        wanted, declared, count = getattr(self.policy, name), table("clean", LINKS[name]), 0
+        files = sorted(attempt.folder(WHOLE).glob("*.parquet"))
+        with self.house.attempt("clean", declared.name) as listed:
+            if wanted != "off" and files:
+                key = links.salt(load_key(self.house.shop))
+                found = links.links(files, table("clean", name), likeness=self.policy.likeness, salt=key)
+                count = found.num_rows
+                told = found.append_column("merged", pa.array([wanted == "merge"] * count, pa.bool_()))
+                if count:
+                    rows = iter(told.select(list(declared.names)).to_batches())
+                    write_file(listed.folder(WHOLE) / "part-00000.parquet", arrow_schema(declared), rows)
+                if count and wanted == "merge":  # the table is one file, which is replaced by what is left of it
+                    (whole,), id = files, declared.key[0]
+                    left = links.without([whole], id, found[id].to_pylist())
+                    write_file(whole, arrow_schema(table("clean", name)), left)
             self.house.propose_days(listed, [WHOLE], step=STEP, inputs={WHOLE: marks})
-        return count if merges else 0
+        return count if wanted == "merge" else 0
 
 
 def refused_as(raw: Mark, policy: Policy) -> tuple[str, ...]:
@@ -547,7 +545,7 @@ def clean(house: Warehouse, chosen: dict[str, list[Mark]], *, only_stale: bool =
         for tables in (owners, others):
             wanted = due(tables)
             if tables is others:
-                work.watch(spark, {mark.day for marks in wanted.values() for mark in marks} - {WHOLE})
+                work.watch({mark.day for marks in wanted.values() for mark in marks} - {WHOLE})
 
             def one(spark: "SparkSession", name: str, wanted: dict[str, list[Mark]] = wanted) -> dict[str, int]:
                 with narrate(f"clean {name}"):

@@ -176,7 +176,7 @@ def _writer(root: str, declared: Table) -> "Callable[[Iterator[pa.RecordBatch]],
         for folder, runs in groupby(_runs(batches), key=itemgetter(0)):
             if folder in written:
                 raise ValueError(f"the rows of {folder} do not lie together: the second part would replace the first")
-            _write_file(Path(root) / f"{DAY_FOLDER}={folder}" / name, arrow_schema(declared), map(itemgetter(1), runs))
+            write_file(Path(root) / f"{DAY_FOLDER}={folder}" / name, arrow_schema(declared), map(itemgetter(1), runs))
             written.add(folder)
         yield pa.RecordBatch.from_pydict({"files": pa.array([len(written)], pa.int64())})
 
@@ -197,7 +197,7 @@ def _runs(batches: "Iterator[pa.RecordBatch]") -> "Iterator[tuple[str, pa.Record
             start = end
 
 
-def _write_file(path: Path, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
+def write_file(path: Path, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
     """One Parquet file; it bears its name only once it is whole, so a task that is tried again leaves no second one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
