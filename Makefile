@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install java run demo up down status doctor reset test check bench clean
+.PHONY: help install java run demo up down status doctor reset test check bench kills clean
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -79,6 +79,9 @@ check: $(STAMP)  ## style, format and types
 
 bench: install  ## measure, each figure against a named peer in the same run
 	@$(BIN)/python -m tests.bench.measure
+
+kills: install  ## a hundred kills, each followed by a run that must give the same bytes (some 20 minutes)
+	@$(BIN)/python -m tests.kills
 
 clean:  ## remove the environment and caches; shops' homes stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -61,14 +61,14 @@ def parser() -> Parser:
     load.add_argument("--seed", type=int, default=1, help="seed of the simulator")
     _range(load)
 
-    _range(traced("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason"))
+    tidy_up = traced("clean", "jobs.cleaning:run", "raw -> clean; refused rows -> quarantine with a reason")
     hide = traced("anonymise", "jobs.anonymising:run", "clean -> safe; identifiers out, pseudonyms in, texts scrubbed")
     judge = traced("validate", "jobs.validating:run", "safe: proposed -> published, or the run stops")
     count = traced("aggregate", "jobs.aggregating:run", "safe -> stats, each true at a point in time")
     judge.add_argument(
         "--accept", action="store_true", help="publish days that are only unlike others, and right all the same"
     )
-    for dated in (hide, judge, count):
+    for dated in (tidy_up, hide, judge, count):
         _range(_stale(dated))
     _range(traced("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
     examples = traced("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
@@ -87,6 +87,7 @@ def parser() -> Parser:
     refused.add_argument(
         "--examples", type=int, default=0, metavar="N", help="show N rows of each reason, values masked"
     )
+    refused.add_argument("--replay", action="store_true", help="send the rows through again, after a fix")
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
 
     tidy = command("collect", "jobs.keeping:collect", "remove attempts that no mark points to")

@@ -77,6 +77,11 @@ def _count(kind: str) -> Column:
     return F.sum(F.when(F.col("kind") == kind, 1).otherwise(0))
 
 
+def _sign() -> Column:
+    """1 for a purchase, -1 for what undoes one, 0 for everything else."""
+    return F.when(F.col("kind") == "purchase", 1).when(F.col("kind").isin("return", "cancel"), -1).otherwise(0)
+
+
 def _last_days(by: str, length: int = WINDOW_DAYS) -> Any:
     """The last `length` days of one entity, this day included."""
     return Window.partitionBy(by).orderBy("n").rangeBetween(1 - length, 0)
@@ -99,6 +104,8 @@ def _as_of(rows: DataFrame, known: str = "known") -> DataFrame:
 def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame, items: DataFrame) -> DataFrame:
     """`stats.item_stats` of every day on which an item was touched, shown or reviewed.
 
+    What came back takes its purchase away again, from the moment when it came back.
+
     `shown_28d` examines position k with probability 1/k: a plain prior (Joachims 2017 uses the same
     shape), until the shop's own examination is estimated.
     """
@@ -107,10 +114,10 @@ def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame,
     weight = _exp2(-_left_of_day() / F.lit(float(HALF_LIFE_DAYS * _DAY_US)))
     none = F.lit(0).cast("long")
     touched = interactions.groupBy("item_id", "day").agg(
-        _count("purchase").alias("purchases"),
+        F.sum(_sign()).alias("purchases"),
         _count("click").alias("clicks"),
         none.alias("shown"),
-        F.sum(F.when(bought, F.round(weight * UNIT).cast("long")).otherwise(0)).alias("weight"),
+        F.sum(F.round(weight * UNIT).cast("long") * _sign()).alias("weight"),
         F.sum(F.when(priced, _cents())).alias("cents"),
         F.sum(F.when(priced, F.col("quantity"))).alias("quantity"),
         none.alias("stars"),
@@ -144,10 +151,12 @@ def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame,
     rows = daily.select(
         "item_id",
         "day",
-        F.sum("purchases").over(recent).alias("purchases_28d"),
+        F.greatest(F.sum("purchases").over(recent), F.lit(0)).alias("purchases_28d"),
         F.sum("clicks").over(recent).alias("clicks_28d"),
         (F.sum("shown").over(recent) / F.lit(float(UNIT))).alias("shown_28d"),
-        (F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth).alias("purchases_decayed"),
+        F.greatest(F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth, F.lit(0.0)).alias(
+            "purchases_decayed"
+        ),
         (F.col("cents") / F.col("quantity") / 100).alias("paid"),
         (F.sum("stars").over(so_far) / F.sum("ratings").over(so_far)).alias("rating"),
         F.max("known").over(so_far).alias("known"),
@@ -166,13 +175,14 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
     none = F.lit(0).cast("long")
     acted = interactions.groupBy("visitor", "day").agg(
         _count("purchase").alias("purchases"),
-        F.sum(F.when(bought, _cents())).alias("spend"),
+        F.sum(_sign()).alias("net"),
+        F.sum(F.when(_sign() != 0, _cents() * _sign())).alias("spend"),
         # Purchases without a basket's id are one basket a day.
         F.countDistinct(F.when(bought, F.coalesce("basket_id", F.lit("")))).alias("baskets"),
         none.alias("searches"),
         F.max("known_time").alias("known"),
     )
-    zero = {"purchases": none, "spend": F.lit(None).cast("long"), "baskets": none}
+    zero = {"purchases": none, "net": none, "spend": F.lit(None).cast("long"), "baskets": none}
     searched = searches.groupBy("visitor", "day").agg(
         F.count(F.lit(1)).alias("searches"), F.max("known_time").alias("known")
     )
@@ -193,7 +203,7 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
         daily.select(
             "visitor",
             "day",
-            F.sum("purchases").over(recent).alias("purchases_28d"),
+            F.greatest(F.sum("net").over(recent), F.lit(0)).alias("purchases_28d"),
             (F.coalesce(F.sum("spend").over(recent), F.lit(0)) / 100).alias("spend_28d"),
             F.sum("baskets").over(recent).alias("baskets_28d"),
             F.sum("searches").over(recent).alias("searches_28d"),

@@ -1,4 +1,4 @@
-"""raw -> clean: types, text, duplicates, clock faults and orphans; what is refused lies in quarantine with a reason.
+"""raw -> clean: types, text, duplicates, clocks, orphans, robots; what is refused lies in quarantine with a reason.
 
 One scan and one shuffle a table: every row is judged where it is read, rows of a day meet in one
 task, sorted by key, and each row is written under its outcome (a day; a day and a reason). Rows of
@@ -9,19 +9,21 @@ and kept as JSON in quarantine. Counts come from the footers of written files.
 import argparse
 import shutil
 import time
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import counting
-from jobs.console import Problem, grid, narrate, say
+from jobs import behaviour, counting, links, values
+from jobs.cleaning_policy import Policy, load, path_of
+from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.expectations import LIMITS
-from jobs.spark import conform, filed, read, session, side_by_side, write
-from jobs.tables import DELIVERED, WHOLE, Table, table, text_column
+from jobs.pseudonyms import load_key
+from jobs.spark import conform, ddl, filed, read, session, side_by_side, write
+from jobs.tables import ADDED, DELIVERED, LINKS, WHOLE, Table, table, text_column
 from jobs.warehouse import DAY_FOLDER, Attempt, Mark, Warehouse, rows_of, warehouse
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ WORDS = {
     "clock_past": "{column}: before the day under which the delivery could file it",
     "clock_future": "{column}: after the delivery's last day, or after it was known",
     "key_conflict": "another row came first with the same key and other content",
+    "internal": "{column}: one of the shop's own people, by the cleaning policy",
+    "robot": "{column}: browsed that day as no person does, by the cleaning policy",
+    "unmatched": "{column}: nothing was bought that could come back",
 }
+REASONS = ("missing", "bad_type", "out_of_range", "orphan", *WORDS)
+"""Every reason for which `clean` refuses a row."""
 
 
 def detail(name: str, reason: str, column: str) -> str:
@@ -65,103 +72,53 @@ def detail(name: str, reason: str, column: str) -> str:
     return WORDS[reason].format(column=column)
 
 
-# Values ---------------------------------------------------------------------------------------
-
-
-def composed(text: Column) -> Column:
-    """NFKC, full-width forms included: by ICU, in the JVM; only text beyond ASCII pays for it."""
-    ascii_only = ~text.rlike(r"[^\x00-\x7f]")
-    return F.when(text.isNull() | ascii_only, text).otherwise(
-        F.reflect(F.lit("com.ibm.icu.text.Normalizer"), F.lit("compose"), text, F.lit(True))
-    )
-
-
-def without_markup(text: Column) -> Column:
-    """Tags, comments, scripts, common entities and control characters out; white space single; empty is null."""
-    bare = F.regexp_replace(text, r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->", " ")
-    bare = F.regexp_replace(bare, r"</?[A-Za-z][^<>]*>", " ")
-    for entity, character in (("nbsp", " "), ("lt", "<"), ("gt", ">"), ("quot", '"'), ("#39", "'"), ("amp", "&")):
-        bare = F.regexp_replace(bare, f"(?i)&{entity};", character)
-    bare = F.regexp_replace(bare, r"</?[A-Za-z][^<>]*>", " ")  # a tag that was written with entities
-    bare = F.when(text.rlike("[<&]"), bare).otherwise(text)  # most texts have none
-    spaced = F.regexp_replace(F.regexp_replace(bare, r"\p{Cf}+", ""), r"[\s\p{Z}\p{Cc}]+", " ")
-    return tidy(F.when(bare.rlike(r"[^\x21-\x7e ]|  "), spaced).otherwise(bare))
-
-
-def tidy(text: Column) -> Column:
-    """Trimmed; null if nothing is left."""
-    return F.nullif(F.trim(text), F.lit(""))
-
-
-def typed(text: Column, kind: str) -> Column:
-    """`text` as `kind`, or null where it is not one. No time of day without a date, no NaN, no part of an integer."""
-    if kind == "string":
-        return text
-    if kind in ("date", "timestamp"):
-        # Spark would read '12:30' as today, and '2017' as a day.
-        return F.when(text.rlike(r"^\d{4}-\d{2}-\d{2}"), text.try_cast(kind))
-    if kind == "double":
-        number = text.try_cast("double")
-        return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)
-    if kind == "long":
-        number = text.try_cast("decimal(38,6)")
-        return F.when(number == F.floor(number), number.try_cast("bigint"))
-    return text.try_cast(kind)
-
-
-def language(text: Column) -> Column:
-    """en, zh or other, by the share of scripts: honest for shops that are English, Chinese or both.
-
-    zh if Han characters are at least a third as many as Latin letters (one carries about three
-    letters' worth) and there is no kana; en if Latin letters lead; other scripts and none are other.
-    """
-
-    def count(outside: str) -> Column:
-        return F.length(F.regexp_replace(text, outside, ""))
-
-    han, latin, letters = count(r"[^\p{IsHan}]"), count(r"[^\p{IsLatin}]"), count(r"[^\p{L}]")
-    kana = text.rlike(r"[\p{IsHiragana}\p{IsKatakana}]")
-    foreign = letters - han - latin
-    return (
-        F.when(text.isNull() | (letters == 0) | kana | (foreign > han + latin), "other")
-        .when(han * 3 >= latin, "zh")
-        .otherwise("en")
-    )
-
-
 # Rows -----------------------------------------------------------------------------------------
 
 
-def shaped(raw: DataFrame, declared: Table) -> DataFrame:
-    """Columns of the clean table, typed; those of raw beside them as `_raw_NAME` where a cast can fail."""
-    delivered = [c for c in declared.columns if c.name not in _CARRIED]
+def shaped(raw: DataFrame, declared: Table, chinese: tuple[str, str] | None = None) -> DataFrame:
+    """Columns of the clean table, typed; `_had_NAME` says of each that can fail whether there was something to type.
+
+    `chinese`: pairs of characters, if traditional ones shall become simplified.
+    """
+    delivered = [c for c in declared.columns if c.name not in ADDED]
     prose = PROSE.get(declared.name, ())
-    trimmed = raw.select(
-        *[(composed(F.col(c.name)) if c.name in prose else tidy(F.col(c.name))).alias(c.name) for c in delivered],
-        *[F.col(n) for n in _CARRIED if n in raw.columns],
-        F.col("unreadable").isNotNull().alias("_unreadable"),
-    )
     tongue = text_column(declared.name)
-    values = [
-        without_markup(F.col(c.name)).alias(c.name) if c.name in prose else typed(F.col(c.name), c.kind).alias(c.name)
-        for c in delivered
-    ]
+    trimmed = raw.select(
+        *[(values.composed(F.col(c.name)) if c.name in prose else values.tidy(F.col(c.name))).alias(c.name)
+          for c in delivered],
+        *[F.col(n) for n in ADDED if n in raw.columns],
+        F.col("unreadable").isNotNull().alias("_unreadable"),
+    )  # fmt: skip
+
+    def understood(column: str, kind: str) -> Column:
+        text = F.col(column)
+        if column in prose:
+            plain = values.without_markup(text)
+            return values.simplified(plain, chinese) if chinese else plain
+        if (declared.name, column) == ("items", "price"):
+            return values.typed(values.amount(text), kind)
+        if (declared.name, column) == ("items", "currency"):
+            return values.currency(F.col("price"), text)
+        return values.typed(text, kind)
+
     rows = trimmed.select(
-        *values,
+        *[understood(c.name, c.kind).alias(c.name) for c in delivered],
         *[F.col(c.name).isNotNull().alias(f"_had_{c.name}") for c in delivered if c.kind != "string"],
-        *[F.col(n) for n in _CARRIED if n in raw.columns],
+        *[F.col(n) for n in ADDED if n in raw.columns],
         "_unreadable",
     )
-    return rows.withColumn("language", language(F.col(tongue))) if tongue else rows
+    if declared.name == "items":
+        much, unit = values.sized(F.col("size"))
+        rows = rows.withColumns({"size_amount": much, "size_unit": unit})
+    return rows.withColumn("language", values.language(F.col(tongue))) if tongue else rows
 
 
-_CARRIED = ("language", "source_file", "source_row", "known_time", "simulated", "day")
-
-
-def why(declared: Table) -> Column:
-    """`reason~column` of the first fault of a shaped row; null if it has none. Orphans are told apart later."""
+def why(declared: Table, policy: Policy) -> Column:
+    """`reason~column` of the first fault that a shaped row shows by itself; null if it shows none."""
     faults = [F.when(F.col("_unreadable"), _fault("unreadable", ""))]
-    delivered = [c for c in declared.columns if c.name not in _CARRIED]
+    if "visitor_id" in declared.names and policy.internal:
+        faults.append(F.when(F.col("visitor_id").rlike(policy.internal), _fault("internal", "visitor_id")))
+    delivered = [c for c in declared.columns if c.name not in ADDED]
     typed_columns = [c for c in delivered if c.kind != "string"]
     had = {c.name: F.col(f"_had_{c.name}") for c in typed_columns}
     for c in delivered:
@@ -190,18 +147,45 @@ def _fault(reason: str, column: str) -> Column:
     return F.lit(f"{reason}{SPLIT}{column}")
 
 
-def judged(raw: DataFrame, declared: Table, known: dict[str, DataFrame]) -> DataFrame:
-    """Shaped rows with `_why`: null, or `reason~column`. `known` holds the shop's ids by column name."""
-    rows = shaped(raw, declared).withColumn("_why", why(declared))
+def judged(
+    raw: DataFrame,
+    declared: Table,
+    known: dict[str, DataFrame],
+    policy: Policy,
+    robots: DataFrame | None = None,
+    chinese: tuple[str, str] | None = None,
+) -> DataFrame:
+    """Shaped rows with `_why`: null, or `reason~column`.
+
+    `known` holds, by column, the shop's ids (`_id`) and the id under which each is kept (`_kept`), which takes its
+    place; `robots` who browsed as no person does (visitor_id, day).
+    """
+    rows = shaped(raw, declared, chinese).withColumn("_why", why(declared, policy))
+    if robots is not None and declared.dated and "visitor_id" in declared.names:
+        who = robots.select(F.col("visitor_id").alias("_v"), F.col("day").alias("_d"), F.lit(True).alias("_robot"))
+        rows = rows.join(F.broadcast(who), (F.col("visitor_id") == F.col("_v")) & (F.col("day") == F.col("_d")), "left")
+        seen = F.when(F.col("_robot") & behaviour.browsing(declared.name), _fault("robot", "visitor_id"))
+        rows = rows.withColumn("_why", F.coalesce("_why", seen)).drop("_v", "_d", "_robot")
     for column, ids in known.items():
-        listed = ids.select(F.col(column).alias("_id"), F.lit(True).alias("_listed"))
-        rows = rows.join(F.broadcast(listed), F.col(column) == F.col("_id"), "left").drop("_id")
-        orphan = F.when(F.col("_listed").isNull(), _fault("orphan", column))
-        rows = rows.withColumn("_why", F.coalesce("_why", orphan)).drop("_listed")
+        rows = rows.join(F.broadcast(ids), F.col(column) == F.col("_id"), "left")
+        orphan = F.when(F.col("_kept").isNull(), _fault("orphan", column))
+        rows = rows.withColumns({"_why": F.coalesce("_why", orphan), column: F.coalesce("_kept", column)})
+        rows = rows.drop("_id", "_kept")
     return rows.drop("_unreadable", *[c for c in rows.columns if c.startswith("_had_")])
 
 
-def settled(rows: DataFrame, declared: Table, tasks: int) -> DataFrame:
+def without_purchase(rows: DataFrame, lonely: DataFrame) -> DataFrame:
+    """Judged rows, those named by `lonely` (source_file, source_row) refused."""
+    named = lonely.select(
+        F.col("source_file").alias("_f"), F.col("source_row").alias("_r"), F.lit(True).alias("_lonely")
+    )
+    same = (F.col("source_file") == F.col("_f")) & (F.col("source_row") == F.col("_r"))
+    told = F.when(F.col("_lonely"), _fault("unmatched", "kind"))
+    joined = rows.join(F.broadcast(named), same, "left")
+    return joined.withColumn("_why", F.coalesce("_why", told)).drop("_f", "_r", "_lonely")
+
+
+def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy) -> DataFrame:
     """Judged rows with `_day`, the outcome: DAY for a clean row, DAY~duplicate, or DAY~reason~column.
 
     Of rows with one key on one day the first by (source_file, source_row) stays. Rows that equal it
@@ -210,8 +194,10 @@ def settled(rows: DataFrame, declared: Table, tasks: int) -> DataFrame:
     by_day = ["day"] if declared.dated else []
     rows = rows.withColumn("_good", F.col("_why").isNull())
     rows = rows.repartition(tasks, *by_day) if by_day else rows.coalesce(1)
+    if declared.name == "searches":
+        rows = behaviour.visits(rows, policy)
     key = Window.partitionBy(*by_day, "_good", *declared.key).orderBy("source_file", "source_row")
-    others = [c.name for c in declared.columns if c.name not in (*_CARRIED, *declared.key)]
+    others = [c.name for c in declared.columns if c.name not in (*ADDED, *declared.key)]
     later = F.row_number().over(key) > 1
     same: Column = F.lit(True)
     if others:
@@ -248,7 +234,7 @@ def refused_rows(spark: "SparkSession", raw: DataFrame, attempt: Attempt, declar
         .parquet(*folders)
         .select(F.col("source_file").alias("_f"), F.col("source_row").alias("_r"), outcome.alias("_o"))
     )
-    columns = [c for c in raw.columns if c not in _CARRIED]
+    columns = [c for c in raw.columns if c not in ADDED]
     faults = {(reason, column) for _, reason, column in outcomes(attempt) if reason not in ("", "duplicate")}
     words = [(F.lit(f"{r}{SPLIT}{c}"), F.lit(detail(declared.name, r, c))) for r, c in sorted(faults)]
     told = F.create_map(*chain.from_iterable(words))
@@ -257,17 +243,22 @@ def refused_rows(spark: "SparkSession", raw: DataFrame, attempt: Attempt, declar
         F.col("_o")[1].alias("reason"),
         told[F.concat_ws(SPLIT, F.col("_o")[1], F.col("_o")[2])].alias("detail"),
         F.to_json(F.struct(*columns), {"ignoreNullFields": "true"}).alias("row"),
-        *[n for n in _CARRIED if n in raw.columns and n != "day"],
+        *[n for n in ADDED if n in raw.columns and n != "day"],
         (F.col("day") if declared.dated else F.to_date("known_time")).alias("day"),
     )
 
 
 def law(
-    marks: Iterable[Mark], found: dict[tuple[str, str, str], int], kept: dict[str, int]
+    marks: Iterable[Mark],
+    found: dict[tuple[str, str, str], int],
+    kept: dict[str, int],
+    out: dict[str, int],
+    merged: int = 0,
 ) -> dict[str, dict[str, int]]:
-    """The terms by day: in from the raw marks, out and duplicates from written files, quarantined from `kept`.
+    """The terms by day: in from the raw marks, the others from written files.
 
-    `kept` counts the quarantine files by day; the reasons come from the outcomes. Two ways to the same number.
+    `kept` counts the quarantine files by day and `out` the clean ones; reasons come from the outcomes. Two ways to
+    the same number.
     """
     by_day = {}
     for mark in marks:
@@ -277,55 +268,177 @@ def law(
                 reasons[reason] = reasons.get(reason, 0) + rows
         by_day[mark.day] = counting.terms(
             mark.rows,
-            out=found.get((mark.day, "", ""), 0),
+            out=out.get(mark.day, 0),
             duplicates=found.get((mark.day, "duplicate", ""), 0),
             quarantined=kept.get(mark.day, 0),
+            merged=merged,
             reasons=reasons,
         )
     return by_day
 
 
-def clean_table(spark: "SparkSession", house: Warehouse, name: str, marks: list[Mark]) -> dict[str, int]:
-    """Clean one table for the days of `marks`, publish them, and return the law's terms added up."""
-    declared = table("clean", name)
-    raw = read(spark, house, "raw", name, marks)
-    known, judges = ids_of_shop(spark, house, declared)
-    tasks = max(2, min(200, rows_of(marks) // ROWS_A_TASK + 1))
-    with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
-        write(settled(judged(raw, declared, known), declared, tasks), attempt)
-        found = outcomes(attempt)
-        bad_days = {day for day, reason, _ in found if reason not in ("", "duplicate")}
-        if bad_days:
-            there = read(spark, house, "raw", name, [m for m in marks if m.day in bad_days])
-            write(filed(refused_rows(spark, there, attempt, declared), table("quarantine", refused.table)), refused)
-        kept = {day: rows for (day, _, _), rows in outcomes(refused).items()}
-        by_day = law(marks, found, kept)
-        counting.check(STEP, name, by_day)
-        for folder in attempt.path.glob(f"{DAY_FOLDER}=*{SPLIT}*"):
-            shutil.rmtree(folder)
-        inputs = {mark.day: [mark] for mark in marks}
-        stale = set(house.days("quarantine", f"{STEP}.{name}"))
-        house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
-        judged_by = {day: [*own, *judges] for day, own in inputs.items()}
-        house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=judged_by)
-    return counting.total(by_day.values())
+def check_limits(shop: str, name: str, policy: Policy, rows: int, found: dict[tuple[str, str, str], int]) -> None:
+    """`Refused` if more rows than the policy bears were refused for one reason: then something else is wrong."""
+    faults: dict[str, dict[str, int]] = {}
+    for (_, reason, column), count in found.items():
+        if reason not in ("", "duplicate"):
+            columns = faults.setdefault(reason, {})
+            columns[column] = columns.get(column, 0) + count
+    for reason, columns in sorted(faults.items()):
+        count, most = sum(columns.values()), max(columns, key=lambda column: (columns[column], column))
+        if rows >= policy.refused_from and count > policy.most(reason) * rows:
+            days = sorted(day for day, why, _ in found if why == reason)
+            raise Refused(
+                f"{count:,} of {rows:,} rows of {name} are refused: {reason}, mostly '{detail(name, reason, most)}'",
+                where=f"{len(days)} days, first {days[0]}; nothing of {name} was published",
+                do=f"mend the source; or, if it is meant so, raise 'refused' for '{reason}' in {path_of(shop)}",
+            )
 
 
-def ids_of_shop(spark: "SparkSession", house: Warehouse, declared: Table) -> tuple[dict[str, DataFrame], list[Mark]]:
-    """The shop's clean ids for each column that must be one of them; none if the shop delivers no such table."""
-    known: dict[str, DataFrame] = {}
-    judges: list[Mark] = []
-    for column, owner in OWNERS.items():
-        if column in declared.names and declared.name != owner and house.days("raw", owner):
-            marks = house.marks("clean", owner)
-            known[column] = read(spark, house, "clean", owner, marks).select(column)
-            judges += marks
-    return known, judges
+# The step -------------------------------------------------------------------------------------
+
+
+class Cleaner:
+    """One run over one shop: what every table needs."""
+
+    def __init__(self, spark: "SparkSession", house: Warehouse):
+        self.house, self.policy = house, load(house.shop)
+        self.chinese = values.simplified_pairs(spark) if self.policy.simplify else None
+        self.watched: list[Mark] = []
+        self.robots: list[tuple[str, date]] = []
+
+    def watch(self, spark: "SparkSession", days: Iterable[str]) -> None:
+        """Find out who browsed as no person does on these days; to be called before their tables are cleaned."""
+        wanted = set(days)
+        by_table = {
+            name: [mark for mark in self.house.marks("raw", name) if mark.day in wanted and mark.rows]
+            for name in ("searches", "interactions")
+        }
+        seen = {name: read(spark, self.house, "raw", name, marks) for name, marks in by_table.items() if marks}
+        found = behaviour.robots(seen.get("searches"), seen.get("interactions"), self.policy)
+        self.watched = [mark for marks in by_table.values() for mark in marks]
+        self.robots = [] if found is None else sorted((row["visitor_id"], row["day"]) for row in found.collect())
+
+    def known(self, spark: "SparkSession", declared: Table) -> tuple[dict[str, DataFrame], list[Mark]]:
+        """The shop's clean ids for each column that must be one of them, the merged ones under the id that is kept;
+        none if the shop delivers no such table. And the marks that they came from."""
+        known: dict[str, DataFrame] = {}
+        judges: list[Mark] = []
+        for column, owner in OWNERS.items():
+            if column in declared.names and declared.name != owner and self.house.days("raw", owner):
+                marks, linked = self.house.marks("clean", owner), self.house.marks("clean", LINKS[owner])
+                ids = read(spark, self.house, "clean", owner, marks).select(column)
+                merged = read(spark, self.house, "clean", LINKS[owner], linked).where("merged")
+                known[column] = ids.select(F.col(column).alias("_id"), F.col(column).alias("_kept")).unionByName(
+                    merged.select(F.col(column).alias("_id"), F.col("kept_id").alias("_kept"))
+                )
+                judges += [*marks, *linked]
+        return known, judges
+
+    def lonely(self, spark: "SparkSession", rows: DataFrame, marks: Sequence[Mark]) -> DataFrame | None:
+        """Returns and cancellations without a purchase, if there are any at all."""
+        back = rows.where(F.col("kind").isin(*behaviour.BACK) & F.col("_why").isNull()).cache()
+        if back.isEmpty():
+            return None
+        first = date.fromisoformat(marks[0].day) - timedelta(days=self.policy.return_days)
+        before = self.house.marks("raw", "interactions", first.isoformat(), marks[-1].day)
+        bought = read(spark, self.house, "raw", "interactions", before).where(F.trim("kind") == "purchase")
+        declared = table("clean", "interactions")
+        known, _ = self.known(spark, declared)
+        purchases = judged(bought, declared, known, self.policy).where("_why is null")
+        return behaviour.unmatched(back, purchases, self.policy)
+
+    def table(self, spark: "SparkSession", name: str, marks: list[Mark]) -> dict[str, int]:
+        """Clean one table for the days of `marks`, publish them, and return the law's terms added up."""
+        house, declared = self.house, table("clean", name)
+        raw = read(spark, house, "raw", name, marks)
+        known, judges = self.known(spark, declared)
+        tasks = max(2, min(200, rows_of(marks) // ROWS_A_TASK + 1))
+        robots = spark.createDataFrame(self.robots, "visitor_id string, day date") if self.robots else None
+        rows = judged(raw, declared, known, self.policy, robots, self.chinese)
+        if name == "interactions" and (lonely := self.lonely(spark, rows, marks)) is not None:
+            rows = without_purchase(rows, lonely)
+        with house.attempt("clean", name) as attempt, house.attempt("quarantine", f"{STEP}.{name}") as refused:
+            write(settled(rows, declared, tasks, self.policy), attempt)
+            found = outcomes(attempt)
+            check_limits(house.shop, name, self.policy, rows_of(marks), found)
+            bad_days = {day for day, reason, _ in found if reason not in ("", "duplicate")}
+            if bad_days:
+                there = read(spark, house, "raw", name, [m for m in marks if m.day in bad_days])
+                write(filed(refused_rows(spark, there, attempt, declared), table("quarantine", refused.table)), refused)
+            kept = {day: count for (day, _, _), count in outcomes(refused).items()}
+            for folder in attempt.path.glob(f"{DAY_FOLDER}=*{SPLIT}*"):
+                shutil.rmtree(folder)
+            merged = self.merge(spark, name, attempt, marks) if name in LINKS else 0
+            out = {day: count for (day, _, _), count in outcomes(attempt).items()}
+            by_day = law(marks, found, kept, out, merged)
+            counting.check(STEP, name, by_day)
+            inputs = {mark.day: [mark] for mark in marks}
+            stale = set(house.days("quarantine", f"{STEP}.{name}"))
+            house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
+            watched = [m for m in self.watched if robots is not None and "visitor_id" in declared.names]
+            judged_by = {
+                day: [*own, *judges, *[m for m in watched if m.day == day and m.table != name]]
+                for day, own in inputs.items()
+            }
+            notes = {day: {"policy": self.policy.sha256} for day in inputs}
+            house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=judged_by, notes=notes)
+        return counting.total(by_day.values())
+
+    def merge(self, spark: "SparkSession", name: str, attempt: Attempt, marks: list[Mark]) -> int:
+        """List which clean rows are about the same thing, and, if the policy says so, keep the fullest of them only.
+        Returns how many were merged away."""
+        wanted = getattr(self.policy, name)
+        column, declared = next(c for c, owner in OWNERS.items() if owner == name), table("clean", LINKS[name])
+        merges = wanted == "merge"
+        with self.house.attempt("clean", LINKS[name]) as listed:
+            if wanted != "off" and outcomes(attempt):
+                rows = spark.read.schema(ddl(table("clean", name))).parquet(str(attempt.folder(WHOLE)))
+                pairs = (
+                    links.item_pairs(rows, self.policy.likeness)
+                    if name == "items"
+                    else links.visitor_pairs(rows, links.salt(load_key(self.house.shop)))
+                )
+                found = links.linked(rows, pairs, column).withColumn("merged", F.lit(merges))
+                write(filed(found, declared), listed)
+            count = sum(outcomes(listed).values())
+            if merges and count:
+                with self.house.attempt("clean", name) as rest:
+                    gone = spark.read.parquet(str(listed.folder(WHOLE))).select(column)
+                    left = rows.join(F.broadcast(gone), column, "left_anti")
+                    write(filed(left, table("clean", name)), rest)
+                    shutil.rmtree(attempt.folder(WHOLE))
+                    rest.folder(WHOLE).rename(attempt.folder(WHOLE))
+                    shutil.rmtree(rest.path)
+            self.house.propose_days(listed, [WHOLE], step=STEP, inputs={WHOLE: marks})
+        return count if merges else 0
+
+
+def stale(house: Warehouse, name: str, marks: Iterable[Mark], policy: Policy) -> list[Mark]:
+    """The raw partitions whose clean one is missing, was made of other rows or by another policy, or lacks rows that
+    named an item or a visitor which has been delivered since (within the policy's days of grace)."""
+    judges = {
+        mark.name
+        for column, owner in OWNERS.items()
+        if column in table("clean", name).names and owner != name
+        for mark in house.marks("clean", owner)
+    }
+    days = house.days("raw", name)
+    newest = max((day for day in days if day != WHOLE), default=None)
+    grace = (date.fromisoformat(newest) - timedelta(days=policy.grace_days)).isoformat() if newest else ""
+
+    def fresh(raw: Mark) -> bool:
+        done = house.mark("clean", name, raw.day)
+        if done is None or raw.name not in done.inputs or done.notes.get("policy") != policy.sha256:
+            return False
+        waiting = done.counts.get(f"{counting.REASON}orphan", 0) and raw.day >= grace
+        return not waiting or judges <= set(done.inputs)
+
+    return [mark for mark in marks if not fresh(mark)]
 
 
 def run(args: argparse.Namespace) -> int:
     """`python -m jobs clean`: every delivered table, items and visitors first, for a range of days."""
-    began = time.monotonic()
     house = warehouse(args.shop)
     first, last = bounds(args.first, args.last)
     chosen = {name: marks for name in DELIVERED if (marks := house.marks("raw", name, first, last))}
@@ -336,27 +449,80 @@ def run(args: argparse.Namespace) -> int:
             where=str(house.root / "raw"),
             do=f"run 'python -m jobs import {args.shop}' first",
         )
-
-    def one(spark: "SparkSession", name: str) -> dict[str, int]:
-        with narrate(f"clean {name}"):
-            return clean_table(spark, house, name, chosen[name])
-
-    sizes = {name: rows_of(marks) for name, marks in chosen.items()}
-    owners = {name: rows for name, rows in sizes.items() if name in OWNERS.values()}
-    others = {name: rows for name, rows in sizes.items() if name not in owners}
-    with session(STEP, rows=sum(sizes.values()), **{"spark.sql.adaptive.enabled": "true"}) as spark:
-        totals = side_by_side(spark, one, owners) | side_by_side(spark, one, others)
-    print(summary(totals))
-    say(f"{time.monotonic() - began:.0f} s; clean tables lie in {house.root / 'clean'}")
+    clean(house, chosen, only_stale=args.stale)
     say(f"Refused rows, by reason: python -m jobs quarantine --shop {args.shop}")
     say(f"Next: python -m jobs anonymise --shop {args.shop}")
     return 0
 
 
+def clean(house: Warehouse, chosen: dict[str, list[Mark]], *, only_stale: bool = False) -> dict[str, dict[str, int]]:
+    """Clean these raw partitions, the owners of ids first, and print the law; returns its terms by table."""
+    began = time.monotonic()
+    policy = load(house.shop)
+
+    def due(tables: Iterable[str]) -> dict[str, list[Mark]]:
+        """What is to be done of these tables, as far as it can be told now."""
+        wanted = {name: stale(house, name, chosen[name], policy) if only_stale else chosen[name] for name in tables}
+        return {name: marks for name, marks in wanted.items() if marks}
+
+    owners = [name for name in chosen if name in OWNERS.values()]
+    others = [name for name in chosen if name not in owners]
+    if only_stale and not due(chosen):
+        say("every clean partition is up to date: nothing to do")
+        return {}
+    rows = sum(map(rows_of, due(chosen).values()))
+    with session(STEP, rows=rows, **{"spark.sql.adaptive.enabled": "true"}) as spark:
+        work = Cleaner(spark, house)
+        totals: dict[str, dict[str, int]] = {}
+        for tables in (owners, others):
+            wanted = due(tables)
+            if tables is others:
+                work.watch(spark, {mark.day for marks in wanted.values() for mark in marks} - {WHOLE})
+
+            def one(spark: "SparkSession", name: str, wanted: dict[str, list[Mark]] = wanted) -> dict[str, int]:
+                with narrate(f"clean {name}"):
+                    return work.table(spark, name, wanted[name])
+
+            totals |= side_by_side(spark, one, {name: rows_of(marks) for name, marks in wanted.items()})
+    print(summary(totals))
+    say(f"{time.monotonic() - began:.0f} s; clean tables lie in {house.root / 'clean'}")
+    return totals
+
+
+def refusals(house: Warehouse, tables: Iterable[str], reason: str | None) -> dict[tuple[str, str], dict[str, int]]:
+    """Quarantined rows by (table, reason) and day, from the marks."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for name in tables:
+        for mark in house.marks("clean", name):
+            for why, rows in counting.reasons(mark.counts).items():
+                if reason in (None, why):
+                    found.setdefault((name, why), {})[mark.day] = rows
+    return found
+
+
+def replay(args: argparse.Namespace) -> int:
+    """`python -m jobs quarantine --replay`: after a fix, send refused rows through again, with all rows of their days:
+    a row that passes takes its place among the others as if it had never been refused."""
+    house = warehouse(args.shop)
+    tables = [args.table] if args.table else list(DELIVERED)
+    before = refusals(house, tables, args.reason)
+    if not before:
+        say("nothing is in quarantine" + (" for this table or reason" if args.table or args.reason else ""))
+        return 0
+    days = {name: {day for (of, _), by_day in before.items() if of == name for day in by_day} for name, _ in before}
+    clean(house, {name: [m for m in house.marks("raw", name) if m.day in wanted] for name, wanted in days.items()})
+    after = refusals(house, days, args.reason)
+    rows = []
+    for name, why in sorted({*before, *after}):
+        was, now = (sum(by.get((name, why), {}).values()) for by in (before, after))
+        rows.append([name, why, was, now, was - now])
+    print(grid(["table", "reason", "refused before", "refused now", "passed now"], rows))
+    say(f"Next: python -m jobs anonymise --shop {args.shop} --stale")
+    return 0
+
+
 def bounds(first: date | None, last: date | None) -> tuple[str | None, str | None]:
     """The range as ISO text; a `Problem` if it runs backwards."""
-    from jobs.console import Usage
-
     if first and last and first > last:
         raise Usage(f"--first {first} is after --last {last}", do="give the earlier day first")
     return (first.isoformat() if first else None, last.isoformat() if last else None)

@@ -93,6 +93,10 @@ def masked(value: Any) -> Any:
 
 def quarantine(args: argparse.Namespace) -> int:
     """`python -m jobs quarantine`: refused rows by step, table, reason and detail; examples with values masked."""
+    if args.replay:
+        from jobs.cleaning import replay
+
+        return replay(args)
     house = warehouse(args.shop)
     chosen = [d.name for d in declared_tables("quarantine") if args.table in (None, d.name.partition(".")[2])]
     counts: Counter[tuple[str, ...]] = Counter()

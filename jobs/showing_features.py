@@ -38,7 +38,8 @@ def asked(shop: str, visitor: str | None, item: str | None, query: str | None) -
     if visitor:
         from jobs.pseudonyms import load_key, pseudonym
 
-        wanted.append(("recommender", {"visitor": pseudonym(load_key(shop), visitor)}))
+        kept = warehouse(shop).kept("visitors", visitor)
+        wanted.append(("recommender", {"visitor": pseudonym(load_key(shop), kept)}))
     if item:
         wanted.append(("items", {"item_id": item}))
     if query:

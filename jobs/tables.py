@@ -167,7 +167,7 @@ _DELIVERED = (
             _EVENT,
             _VISITOR,
             _ITEM,
-            _c("kind", "string", "view, click, cart, purchase, dwell", required=True),
+            _c("kind", "string", "view, click, cart, purchase, dwell, return, cancel", required=True),
             _c("ranking_id", "string", "the ranking it answers, if any"),
             _c("quantity", "long", "how many were bought"),
             _c("amount", "decimal(12,2)", "what was paid for them"),
@@ -242,6 +242,12 @@ ORIGIN = (
 )
 UNREADABLE = _c("unreadable", "string", "the line as it came, where it could not be read into columns", "text")
 LANGUAGE = _c("language", "string", "language of the text: en, zh or other")
+SIZE = (
+    _c("size_amount", "double", "package size as a number of `size_unit`"),
+    _c("size_unit", "string", "g, ml or piece"),
+)
+ADDED = tuple(c.name for c in (*SIZE, LANGUAGE, *ORIGIN, DAY))
+"""Columns that `import` or `clean` gives, and no shop delivers."""
 _TEXT_COLUMN = {"items": "title", "searches": "query", "reviews": "text", "tickets": "text"}
 
 PSEUDONYM = _c("visitor", "string", "the visitor's pseudonym (HMAC-SHA-256 with a key epoch)", "visitor", required=True)
@@ -257,17 +263,49 @@ def _raw(table: Table) -> Table:
 
 
 def _clean(table: Table) -> Table:
-    language = [LANGUAGE] if table.name in _TEXT_COLUMN else []
-    return replace(table, columns=(*table.columns, *language, *ORIGIN, *([DAY] if table.dated else [])))
+    return replace(table, columns=(*table.columns, *_understood(table), *ORIGIN, *([DAY] if table.dated else [])))
+
+
+def _understood(table: Table) -> tuple[Column, ...]:
+    """Columns that `clean` adds."""
+    size = SIZE if table.name == "items" else ()
+    return (*size, LANGUAGE) if table.name in _TEXT_COLUMN else size
 
 
 def _safe(table: Table) -> Table:
     """Direct identifiers and places in files are gone, the visitor is a pseudonym; texts are scrubbed."""
     kept = [PSEUDONYM if c.name == "visitor_id" else c for c in table.columns if c.personal != "direct"]
-    language = [LANGUAGE] if table.name in _TEXT_COLUMN else []
     key = tuple("visitor" if name == "visitor_id" else name for name in table.key)
-    return replace(table, key=key, columns=(*kept, *language, KNOWN_TIME, SIMULATED, *([DAY] if table.dated else [])))
+    return replace(
+        table, key=key, columns=(*kept, *_understood(table), KNOWN_TIME, SIMULATED, *([DAY] if table.dated else []))
+    )
 
+
+LINKS = {"items": "item_links", "visitors": "visitor_links"}
+"""Tables whose rows may be about the same thing, and the table of the clean zone that says which are."""
+_EVIDENCE = (
+    _c("kept_id", "string", "the fullest of them", required=True),
+    _c("evidence", "string", "what shows that they are the same; identifiers as salted hashes", required=True),
+    _c("merged", "boolean", "whether the row was merged into the kept one, or only listed", required=True),
+    KNOWN_TIME,
+    SIMULATED,
+)
+_LINKS = (
+    Table(
+        "item_links",
+        "Items that are the same but for their wording.",
+        (_ITEM, *_EVIDENCE),
+        key=("item_id",),
+        dated=False,
+    ),
+    Table(
+        "visitor_links",
+        "Accounts of one person.",
+        (_VISITOR, replace(_EVIDENCE[0], personal="visitor"), *_EVIDENCE[1:]),
+        key=("visitor_id",),
+        dated=False,
+    ),
+)
 
 _AS_OF = _c("event_time", "timestamp", "the moment this value is true at: the end of the day (UTC)", required=True)
 
@@ -279,7 +317,7 @@ _STATS = (
             _ITEM,
             _AS_OF,
             KNOWN_TIME,
-            _c("purchases_28d", "long", "purchases in the last 28 days"),
+            _c("purchases_28d", "long", "purchases in the last 28 days, less what came back in them"),
             _c("clicks_28d", "long", "clicks in the last 28 days"),
             _c(
                 "shown_28d",
@@ -300,8 +338,8 @@ _STATS = (
             PSEUDONYM,
             _AS_OF,
             KNOWN_TIME,
-            _c("purchases_28d", "long", "purchases in the last 28 days"),
-            _c("spend_28d", "double", "money spent in the last 28 days"),
+            _c("purchases_28d", "long", "purchases in the last 28 days, less what came back in them"),
+            _c("spend_28d", "double", "money spent in the last 28 days, less what was given back"),
             _c("baskets_28d", "long", "baskets in the last 28 days"),
             _c("searches_28d", "long", "searches in the last 28 days"),
             _c("days_since_purchase", "double", "days since the purchase before this day; none if it is the first"),
@@ -424,7 +462,7 @@ QUARANTINE_COLUMNS = (
 
 _BY_ZONE: dict[str, dict[str, Table]] = {
     "raw": {t.name: _raw(t) for t in _DELIVERED},
-    "clean": {t.name: _clean(t) for t in _DELIVERED},
+    "clean": {t.name: t for t in (*map(_clean, _DELIVERED), *_LINKS)},
     "safe": {t.name: _safe(t) for t in _DELIVERED},
     "stats": {t.name: t for t in _STATS},
     "examples": {t.name: t for t in _EXAMPLES},
@@ -489,8 +527,8 @@ def rests_on(name: str) -> tuple[str, ...]:
 def made_of(zone: str, name: str) -> tuple[str, ...]:
     """The tables, as ZONE/TABLE, that a table is made of; none for raw tables, which are made of files.
 
-    >>> made_of("clean", "reviews")
-    ('raw/reviews', 'clean/visitors', 'clean/items')
+    >>> made_of("clean", "judgements")
+    ('raw/judgements', 'clean/items', 'clean/item_links')
     """
     declared = table(zone, name)
     if zone == "raw":
@@ -503,7 +541,19 @@ def made_of(zone: str, name: str) -> tuple[str, ...]:
         return (*(f"safe/{source}" for source in rests_on(name)), *whole)
     if zone == "examples":
         return _EXAMPLES_FROM[name]
-    if zone == "clean":  # ids that must be the shop's
-        owners = {"visitor_id": "visitors", "item_id": "items"}
-        return (f"raw/{name}", *(f"clean/{t}" for c, t in owners.items() if c in declared.names and name != t))
+    if zone == "clean":
+        return _cleaned_from(declared)
     return (f"clean/{name}", *(["clean/visitors"] if name in ("searches", "reviews", "tickets") else []))
+
+
+def _cleaned_from(declared: Table) -> tuple[str, ...]:
+    """What `clean` reads for a table: its raw rows, whose ids the shop's are, and how people behaved that day."""
+    if declared.name in LINKS.values():
+        return (f"raw/{next(owner for owner, name in LINKS.items() if name == declared.name)}",)
+    sources = [f"raw/{declared.name}"]
+    for column, owner in (("visitor_id", "visitors"), ("item_id", "items")):
+        if column in declared.names and declared.name != owner:
+            sources += [f"clean/{owner}", f"clean/{LINKS[owner]}"]
+    if declared.dated and "visitor_id" in declared.names:  # robots are known by what they do
+        sources += [f"raw/{name}" for name in ("searches", "interactions") if name != declared.name]
+    return tuple(sources)

@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jobs.console import Problem, Usage, suggest
-from jobs.tables import GATED, WHOLE, ZONES, Table, table, tables
+from jobs.tables import GATED, LINKS, WHOLE, ZONES, Table, table, tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -336,6 +336,11 @@ class Warehouse:
         rows = ds.dataset(files, schema=schema, format="parquet") if files else ds.dataset(schema.empty_table())
         return rows.to_table(columns=list(columns) if columns is not None else list(declared.names))
 
+    def kept(self, name: str, id: str) -> str:
+        """The id under which an item or a visitor is kept: its own, or that of the one it was merged into."""
+        mark = self.mark("clean", LINKS[name], WHOLE)
+        return _merged(tuple(self.files([mark]))).get(id, id) if mark and mark.rows else id
+
     def require(
         self,
         zone: str,
@@ -515,6 +520,15 @@ class Warehouse:
         path = self.folder(mark.zone, mark.table) / state / f"{mark.day}.json"
         write_atomically(path, json.dumps(asdict(mark), indent=1, sort_keys=True) + "\n")
         POINTED.append((state, mark))
+
+
+@lru_cache(maxsize=8)
+def _merged(files: tuple[Path, ...]) -> dict[str, str]:
+    """Of a table of links, id -> kept id of what was merged. Files never change, so it is read once."""
+    import pyarrow.parquet as pq
+
+    rows = [row for file in files for row in pq.read_table(file).to_pylist() if row["merged"]]
+    return {next(iter(row.values())): row["kept_id"] for row in rows}
 
 
 def warehouse(shop: str, *, must_exist: bool = True) -> Warehouse:

@@ -15,6 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take minutes go first, so that no process waits for the last of them."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def real_data(name: str) -> Path:
     """The folder of a public data set; skips the test, with the reason, where it is absent."""
     folder = DATA / name

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from jobs.tables import ZONES
 from jobs.warehouse import State, Warehouse
 
@@ -74,6 +76,7 @@ def bundle(home: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in newest.iterdir()}
 
 
+@pytest.mark.long
 def test_each_step_killed_and_run_again_and_training_twice_give_the_same_bytes(tmp_path: Path) -> None:
     home = tmp_path / "home"
     for words in BEFORE:

@@ -1,18 +1,20 @@
 """Planted faults: rows added to a file, each with the reason for which `clean` must refuse it.
 
 An added row is a copy of a good one, spoilt in one way under a key of its own, so that no other row hangs on it;
-duplicates and key conflicts keep the key and stand later in the file than the row they repeat.
+duplicates and key conflicts keep the key and stand later in the file than the row they repeat. Rows of the reason
+`merged` are no faults: they are about something that another, fuller row is about.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 Row = dict[str, Any]
-Spoil = Callable[[Row], Row | bytes]
+Spoil = Callable[[Row], Row | bytes | list[Row]]
 
 
 @dataclass
@@ -55,7 +57,27 @@ def _broken_csv(row: Row) -> bytes:
     )
 
 
+def _burst(row: Row) -> list[Row]:
+    """What a robot leaves: 120 searches in as many half seconds."""
+    start = datetime.fromisoformat(str(row["event_time"]))
+    return [
+        {
+            **row,
+            "search_id": f"{row['search_id']}-{n}",
+            "visitor_id": "crawler",
+            "event_time": (start.replace(hour=12) + timedelta(milliseconds=500 * n)).isoformat(),
+        }
+        for n in range(120)
+    ]
+
+
+def _reworded(row: Row) -> Row:
+    """The same item again, a little shorter and with other punctuation."""
+    return {**row, "title": f" {row['title']}.", "description": ""}
+
+
 _PAST, _FUTURE = "1999-12-31T23:59:59Z", "2031-05-06T07:08:09Z"
+_EARLY = "2017-08-14T00:00:01Z"
 PLAN: Mapping[str, tuple[tuple[str, str, Spoil], ...]] = {
     "items": (
         ("bad_type", "price is a word", _set(price="cheap")),
@@ -64,12 +86,16 @@ PLAN: Mapping[str, tuple[tuple[str, str, Spoil], ...]] = {
         ("unreadable", "too few fields", _short),
         ("duplicate", "", _set()),
         ("key_conflict", "another brand", _set(brand="Somebody Else")),
+        ("merged", "the same in other words", _reworded),
+        ("merged", "the same in other words", _reworded),
     ),
     "visitors": (
         ("duplicate", "", _set()),
         ("key_conflict", "another postcode", _set(postcode="00000")),
         ("missing", "no id", _set(visitor_id="")),
         ("unreadable", "broken UTF-8", _broken_csv),
+        ("merged", "a second account with the same e-mail", _set(phone="", address="", kids="")),
+        ("internal", "one of the shop's own", _set(visitor_id="test-0001")),
     ),
     "judgements": (
         ("bad_type", "grade is a word", _set(grade="good")),
@@ -84,6 +110,9 @@ PLAN: Mapping[str, tuple[tuple[str, str, Spoil], ...]] = {
         ("clock_past", "before the shop", _set(event_time=_PAST)),
         ("clock_future", "after the delivery", _set(event_time=_FUTURE)),
         ("unreadable", "broken UTF-8", _broken),
+        ("internal", "one of the shop's own", _set(visitor_id="test-0002")),
+        ("robot", "120 searches in a minute", _burst),
+        ("robot", "120 searches in a minute", _burst),
     ),
     "rankings": (
         ("duplicate", "", _set()),
@@ -104,6 +133,8 @@ PLAN: Mapping[str, tuple[tuple[str, str, Spoil], ...]] = {
         ("orphan", "unknown item", _set(item_id="i999997")),
         ("orphan", "unknown visitor", _set(visitor_id="p999999")),
         ("out_of_range", "quantity below zero", _set(quantity=-3)),
+        ("unmatched", "came back without a purchase", _set(kind="return", basket_id="b-none", event_time=_EARLY)),
+        ("unmatched", "cancelled before it was bought", _set(kind="cancel", basket_id=None, event_time=_EARLY)),
         ("unreadable", "truncated", _torn),
     ),
     "reviews": (
@@ -146,7 +177,8 @@ def plant(rng: np.random.Generator, table: str, rows: list[Row]) -> list[Line]:
         if not same:
             row[_KEYS[table]] = f"{row[_KEYS[table]]}-x{number}"
         at = int(rng.integers(of + 1, len(rows) + 1)) if same else int(rng.integers(len(rows) + 1))
-        added.append((at, Line(spoil(row), reason, detail)))
+        spoilt = spoil(row)
+        added += [(at, Line(one, reason, detail)) for one in (spoilt if isinstance(spoilt, list) else [spoilt])]
     for at, line in sorted(added, key=lambda pair: -pair[0]):
         lines.insert(at, line)
     return lines

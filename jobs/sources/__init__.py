@@ -4,7 +4,7 @@ Standard library only, so that any step may ask a source for its span and its cl
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -73,6 +73,7 @@ class Source:
     views: Mapping[str, str] | None = None  # view -> glob of Parquet files, in one of the source's folders
     needs_folder: bool = False  # its files are the user's: `--from DIR` is required
     end: datetime | None = None  # when the delivery was closed, if that is not the end of the last day
+    cleaning: Mapping[str, Any] = field(default_factory=dict)  # what differs from the defaults of `clean`'s policy
 
     @property
     def opened(self) -> datetime:
@@ -87,7 +88,15 @@ class Source:
 
 def source(name: str) -> Source:
     """The source called `name`; `Usage` with a suggestion if there is none."""
-    known = [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
-    found = import_module(f"jobs.sources.{one_of('shop', name, known)}").SOURCE
+    found = import_module(f"jobs.sources.{one_of('shop', name, _names())}").SOURCE
     assert isinstance(found, Source)
     return found
+
+
+def _names() -> list[str]:
+    return [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
+
+
+def declared(name: str) -> Mapping[str, Any]:
+    """What the source called `name` wants of `clean` beside its defaults; nothing if there is no such source."""
+    return source(name).cleaning if name in _names() else {}

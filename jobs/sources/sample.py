@@ -7,7 +7,7 @@ planted faults; above that as Parquet. Events reach the shop's collector within 
 from datetime import date, timedelta
 
 from jobs.sources import ParquetTable, Source, TextFile
-from jobs.tables import table
+from jobs.tables import ADDED, table
 
 _CSV = ("items", "visitors", "offers", "judgements")
 _JSON = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events", "promotions")
@@ -15,8 +15,7 @@ _JSON = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_ev
 
 def columns(name: str) -> tuple[str, ...]:
     """The delivered columns: those of the clean table that the publisher fills."""
-    added = {"language", "source_file", "source_row", "known_time", "simulated", "day"}
-    return tuple(column for column in table("clean", name).names if column not in added)
+    return tuple(column for column in table("clean", name).names if column not in ADDED)
 
 
 SOURCE = Source(
@@ -25,6 +24,7 @@ SOURCE = Source(
     licence="generated",
     first=date(2017, 8, 14),
     last=date(2017, 12, 31),
+    cleaning={"items": "merge"},
     delay=timedelta(minutes=5),
     texts=tuple(
         TextFile(

@@ -4,6 +4,7 @@ What lies behind it (features, receipts, caches, the models) knows the pseudonym
 """
 
 from jobs.pseudonyms import load_key, pseudonym
+from jobs.warehouse import warehouse
 from models.serving.faults import Fault
 
 LONGEST_ID = 200  # characters
@@ -30,8 +31,8 @@ class Edge:
     """Holds the shop's key, and replaces ids."""
 
     def __init__(self, shop: str) -> None:
-        self._key = load_key(shop)
+        self._key, self._house = load_key(shop), warehouse(shop)
 
     def __call__(self, visitor_id: str) -> str:
-        """The pseudonym of a visitor."""
-        return pseudonym(self._key, well_formed(visitor_id))
+        """The pseudonym of a visitor; of a person with several accounts, that of the account they are kept under."""
+        return pseudonym(self._key, self._house.kept("visitors", well_formed(visitor_id)))

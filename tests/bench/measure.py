@@ -78,7 +78,7 @@ def a_year_of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
 
 def cleaning() -> Iterator[tuple[Any, ...]]:
     """Cleaning a table, beside Spark reading and writing the same raw rows by days and doing nothing to them."""
-    from jobs.cleaning import clean_table
+    from jobs.cleaning import Cleaner
     from jobs.spark import filed, read, session, write
     from jobs.tables import table
     from jobs.warehouse import rows_of, warehouse
@@ -94,7 +94,7 @@ def cleaning() -> Iterator[tuple[Any, ...]]:
                 shutil.rmtree(attempt.path)
 
             def clean(name: str = name, marks: Any = marks) -> None:
-                clean_table(spark, house, name, marks)
+                Cleaner(spark, house).table(spark, name, marks)
 
             rows = rows_of(marks)
             yield (

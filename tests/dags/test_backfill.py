@@ -142,7 +142,7 @@ def test_a_broken_day_of_a_backfill_holds_up_no_other(airflow: Airflow, tmp_path
 
 def test_each_day_ran_its_own_commands_once_and_in_order(airflow: Airflow) -> None:
     cleaned = [words for words in airflow.commands() if words[0] == "clean"]
-    assert cleaned == [["clean", "--shop=sample", f"--first={day}", f"--last={day}"] for day in DAYS]
+    assert cleaned == [["clean", "--shop=sample", f"--first={day}", f"--last={day}", "--stale"] for day in DAYS]
     judged = [words for words in airflow.commands() if words[0] == "validate"]
     assert judged == [["validate", "--shop=sample", "--stale"]] * 2  # a refusal is not tried again
     states = airflow.tasks(airflow.runs()[BROKEN]["dag_run_id"])

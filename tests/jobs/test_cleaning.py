@@ -14,8 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from jobs import counting
 from jobs.warehouse import Warehouse, warehouse
 
@@ -174,56 +172,102 @@ def test_nothing_to_clean_and_a_backward_range_are_errors_that_help(put: Callabl
     assert clean("--first", DAY2, "--last", DAY1).returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "value"),
-    [
-        ("7", "long", 7),
-        ("7.0", "long", 7),
-        ("7.5", "long", None),
-        ("0.25", "double", 0.25),
-        ("inf", "double", None),
-        ("1e3", "double", 1000.0),
-        ("1.005", "decimal(12,2)", Decimal("1.01")),
-        ("x", "decimal(12,2)", None),
-        ("2020-01-31", "date", datetime(2020, 1, 31).date()),  # noqa: DTZ001
-        ("2020-02-31", "date", None),
-        ("12:30", "timestamp", None),
-        ("2020-01-01T10:00:00+02:00", "timestamp", datetime(2020, 1, 1, 8)),  # noqa: DTZ001
-    ],
-)
-def test_typed(spark: Any, text: str, kind: str, value: Any) -> None:
-    from pyspark.sql import functions as F
-
-    from jobs.cleaning import typed
-
-    rows = spark.createDataFrame([(text,)], "t string").select(typed(F.col("t"), kind).alias("v"))
-    if kind == "timestamp":  # the session's zone is UTC, whatever the machine's is
-        rows = rows.select(F.date_format("v", "yyyy-MM-dd HH:mm").alias("v"))
-        value = value and value.strftime("%Y-%m-%d %H:%M")
-    assert rows.first()["v"] == value
+def policy(home: Path, **values: Any) -> None:
+    """The shop's cleaning policy, with these values."""
+    path = home / "toy" / "policy" / "cleaning.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize(
-    ("text", "plain", "tongue"),
-    [
-        ("plain text", "plain text", "en"),
-        ("ＡＢＣ　１２３", "ABC 123", "en"),
-        ("<p>Good<br/>tea</p><script>x()</script>", "Good tea", "en"),
-        ("&lt;b&gt;bold&lt;/b&gt; &amp; more", "bold & more", "en"),
-        ("3 < 5 and <3 you", "3 < 5 and <3 you", "en"),
-        ("zero\u200bwidth\tand\u00a0space", "zerowidth and space", "en"),
-        ("Sony 无线耳机", "Sony 无线耳机", "zh"),
-        ("ｶﾞ ひらがな", "ガ ひらがな", "other"),
-        ("12345", "12345", "other"),
-        ("   ", None, "other"),
-        (None, None, "other"),
-    ],
-)
-def test_text_and_language(spark: Any, text: str | None, plain: str | None, tongue: str) -> None:
-    from pyspark.sql import functions as F
+def test_too_many_refusals_stop_the_run_and_nothing_of_the_table_is_published(
+    put: Callable[..., Any], home: Path
+) -> None:
+    house = shop(put)
+    policy(home, refused_from=10, refused={"any": 1.0, "bad_type": 0.2})
+    done = clean()
+    assert done.returncode == 3
+    last = done.stderr.strip().splitlines()[-1]
+    assert "rows of interactions are refused: bad_type" in last
+    assert "cleaning.json" in last
+    assert house.days("clean", "interactions") == []
+    assert house.days("clean", "items") == ["whole"]
 
-    from jobs.cleaning import composed, language, without_markup
 
-    rows = spark.createDataFrame([(text,)], "t string").select(composed(F.col("t")).alias("t"))
-    row = rows.select(without_markup(F.col("t")).alias("t")).select("t", language(F.col("t")).alias("l")).first()
-    assert (row["t"], row["l"]) == (plain, tongue)
+def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], home: Path) -> None:
+    """A day whose raw rows changed; a day with orphans, once what they name was delivered; and nothing else."""
+    house = shop(put)
+    policy(home)
+
+    def attempts() -> dict[str, str]:
+        return {m.day: m.attempt for m in house.marks("clean", "interactions")}
+
+    def refreshed() -> set[str]:
+        before = attempts()
+        done = clean("--stale")
+        assert done.returncode == 0, done.stderr
+        return {day for day, attempt in attempts().items() if before.get(day) != attempt}
+
+    assert refreshed() == {DAY1, DAY2}  # nothing was there
+    assert refreshed() == set()
+    put("toy", "raw", "interactions", [interaction(3, DAY2), interaction(4, DAY2)], DAY2)
+    assert refreshed() == {DAY2}
+    items = [{"item_id": i, "title": f"thing {i}", "price": "1", **origin(n, "items.csv")}
+             for n, i in enumerate(("i1", "i2", "i404"), 1)]  # fmt: skip
+    put("toy", "raw", "items", items)
+    assert refreshed() == {DAY1}  # its orphan has found its item
+    assert "i404" in house.read("clean", "interactions", columns=["item_id"])["item_id"].to_pylist()
+    assert refreshed() == set()
+    policy(home, robot_rows=5)
+    assert refreshed() == {DAY1, DAY2}  # judged by another policy
+
+
+def test_refused_rows_are_sent_through_again_after_a_fix(put: Callable[..., Any], home: Path) -> None:
+    house = shop(put)
+    assert clean().returncode == 0
+    untouched = house.mark("clean", "interactions", DAY2)
+    put(
+        "toy",
+        "raw",
+        "visitors",
+        [{"visitor_id": v, **origin(n, "v.csv")} for n, v in enumerate(("ann", "bo", "nobody"))],
+    )
+    assert clean("--first", "2020-01-03", "--last", "2020-01-03").returncode == 0  # the visitors alone
+    words = command("quarantine", "--shop", "toy", "--replay", "--reason", "orphan", "--table", "interactions")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("interactions") and "orphan" in line)
+    assert line.split() == ["interactions", "orphan", "2", "1", "1"]
+    assert house.mark("clean", "interactions", DAY2) == untouched
+    assert "nobody" in house.read("clean", "interactions", columns=["visitor_id"])["visitor_id"].to_pylist()
+
+
+def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[..., Any]) -> None:
+    from jobs.showing_features import asked
+
+    put("toy", "raw", "items", [{"item_id": "i1", "title": "tea", **origin(1, "items.csv")}])
+    people = [
+        {"visitor_id": "app-ann", "email": "ann@x.example", **origin(1, "v.csv")},
+        {"visitor_id": "ann", "email": "Ann@X.example", "name": "Ann Lee", **origin(2, "v.csv")},
+    ]
+    put("toy", "raw", "visitors", people)
+    put("toy", "raw", "interactions", [interaction(1), interaction(2, visitor_id="app-ann")], DAY1)
+    assert clean().returncode == 0
+    house = warehouse("toy")
+    assert house.read("clean", "visitors", columns=["visitor_id"])["visitor_id"].to_pylist() == ["ann"]
+    counts = house.marks("clean", "visitors")[0].counts
+    assert (counts["in"], counts["out"], counts["merged"]) == (2, 1, 1)
+    assert set(house.read("clean", "interactions")["visitor_id"].to_pylist()) == {"ann"}
+    assert house.kept("visitors", "app-ann") == house.kept("visitors", "ann") == "ann"
+    assert asked("toy", "app-ann", None, None) == asked("toy", "ann", None, None)
+
+
+def test_robots_and_the_shops_own_people_are_refused_and_who_pays_is_not(put: Callable[..., Any], home: Path) -> None:
+    shop(put)
+    policy(home, robot_rows=3, robot_burst=3)
+    rows = [interaction(n, kind="click", quantity=None, amount=None) for n in range(1, 5)]
+    rows += [interaction(5), interaction(6, visitor_id="bo"), interaction(7, visitor_id="test-7")]
+    put("toy", "raw", "interactions", rows, DAY1)
+    assert clean().returncode == 0
+    house = warehouse("toy")
+    refused = {r["source_row"]: r["reason"] for r in house.read("quarantine", "clean.interactions").to_pylist()}
+    assert refused == {1: "robot", 2: "robot", 3: "robot", 4: "robot", 7: "internal"}

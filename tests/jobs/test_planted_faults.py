@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cleaning import REASONS
 from jobs.counting import TERMS
-from jobs.tables import DELIVERED
+from jobs.tables import DELIVERED, LINKS, table
 from jobs.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,8 +47,22 @@ def test_every_planted_fault_is_found_with_its_reason_and_nothing_else_is(cleane
         for row in house.read("quarantine", f"clean.{name}").to_pylist()
     }
     known = planted(cleaned)
-    assert found == {place: reason for place, reason in known.items() if reason != "duplicate"}
-    assert len(set(known.values())) == 9  # every reason code is among them
+    assert found == {place: reason for place, reason in known.items() if reason not in ("duplicate", "merged")}
+    assert set(known.values()) == {*REASONS, "duplicate", "merged"}  # every reason code is among them
+
+
+def test_every_planted_twin_is_merged_and_nothing_else_is(cleaned: Path, house: Warehouse) -> None:
+    for name, links in LINKS.items():
+        key = table("clean", name).key[0]
+        raw = {(r["source_file"], r["source_row"]): r[key] for r in house.read("raw", name).to_pylist()}
+        twins = {
+            raw[place[1:]] for place, reason in planted(cleaned).items() if place[0] == name and reason == "merged"
+        }
+        rows = house.read("clean", links).to_pylist()
+        assert {row[key] for row in rows} == twins, name
+        assert all(row["merged"] and row["kept_id"] == row[key].partition("-x")[0] for row in rows)
+        assert house.marks("clean", name)[0].counts["merged"] == len(twins) > 0
+        assert not twins & set(house.read("clean", name, columns=[key])[key].to_pylist())
 
 
 def test_every_planted_duplicate_is_dropped_and_counted(cleaned: Path, house: Warehouse) -> None:
@@ -67,4 +82,4 @@ def test_rows_in_are_rows_out_plus_all_that_has_a_reason(house: Warehouse) -> No
         marks = house.marks("clean", name)
         assert sum(mark.counts["in"] for mark in marks) == raw
         assert sum(mark.counts[term] for mark in marks for term in TERMS) == raw
-        assert raw == out + refused + sum(mark.counts["duplicates"] for mark in marks)
+        assert raw == out + refused + sum(mark.counts[term] for mark in marks for term in ("duplicates", "merged"))

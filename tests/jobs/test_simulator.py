@@ -9,22 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.cleaning import REASONS as CLEAN_REASONS
 from jobs.simulator import people, shop
 from jobs.simulator.grocer import plain
 from jobs.simulator.ranking import EXAMINATION, SHOWN, click, show
 from jobs.sources.text import parsed
 
-REASONS = (
-    "duplicate",
-    "bad_type",
-    "missing",
-    "clock_past",
-    "clock_future",
-    "orphan",
-    "unreadable",
-    "key_conflict",
-    "out_of_range",
-)
+REASONS = (*CLEAN_REASONS, "duplicate", "merged")
 
 
 @pytest.fixture(scope="module")
