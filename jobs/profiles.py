@@ -82,7 +82,7 @@ def divergence(day: Counts, before: Counts) -> float | None:
     30 rows a day would be warned of every week.
 
     >>> divergence({"a": 5000}, {"b": 900}), divergence({"a": 10, "b": 30}, {"a": 100, "b": 300})
-    (0.925, 0.0)
+    (0.9301, 0.0)
     """
     here, there = sum(day.values()), sum(before.values())
     if not here or not there:

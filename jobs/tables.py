@@ -535,8 +535,8 @@ def rests_on(name: str) -> tuple[str, ...]:
 def made_of(zone: str, name: str) -> tuple[str, ...]:
     """The tables, as ZONE/TABLE, that a table is made of; none for raw tables, which are made of files.
 
-    >>> made_of("clean", "reviews")
-    ('raw/reviews', 'clean/visitors', 'clean/items')
+    >>> made_of("clean", "judgements")
+    ('raw/judgements', 'clean/items', 'clean/item_links')
     """
     declared = table(zone, name)
     if zone == "raw":
@@ -549,7 +549,19 @@ def made_of(zone: str, name: str) -> tuple[str, ...]:
         return (*(f"safe/{source}" for source in rests_on(name)), *whole)
     if zone == "examples":
         return _EXAMPLES_FROM[name]
-    if zone == "clean":  # ids that must be the shop's
-        owners = {"visitor_id": "visitors", "item_id": "items"}
-        return (f"raw/{name}", *(f"clean/{t}" for c, t in owners.items() if c in declared.names and name != t))
+    if zone == "clean":
+        return _cleaned_from(declared)
     return (f"clean/{name}", *(["clean/visitors"] if name in ("searches", "reviews", "tickets") else []))
+
+
+def _cleaned_from(declared: Table) -> tuple[str, ...]:
+    """What `clean` reads for a table: its raw rows, whose ids the shop's are, and how people behaved that day."""
+    if declared.name in LINKS.values():
+        return (f"raw/{next(owner for owner, name in LINKS.items() if name == declared.name)}",)
+    sources = [f"raw/{declared.name}"]
+    for column, owner in (("visitor_id", "visitors"), ("item_id", "items")):
+        if column in declared.names and declared.name != owner:
+            sources += [f"clean/{owner}", f"clean/{LINKS[owner]}"]
+    if declared.dated and "visitor_id" in declared.names:  # robots are known by what they do
+        sources += [f"raw/{name}" for name in ("searches", "interactions") if name != declared.name]
+    return tuple(sources)

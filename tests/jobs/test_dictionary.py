@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs import dictionary
-from jobs.tables import DELIVERED, ZONES, made_of, rests_on, table, tables
+from jobs.tables import DELIVERED, LINKS, ZONES, made_of, rests_on, table, tables
 from jobs.warehouse import warehouse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "dictionary.md"
@@ -85,9 +85,11 @@ def test_sources_are_those_that_the_steps_read() -> None:
     scrubbed = {name for name in DELIVERED if "clean/visitors" in made_of("safe", name) and name != "visitors"}
     assert scrubbed == set(anonymising.FREE)
     for name in DELIVERED:
-        owners = {f"clean/{owner}" for column, owner in cleaning.OWNERS.items()
-                  if column in table("clean", name).names and owner != name}  # fmt: skip
-        assert set(made_of("clean", name)) == {f"raw/{name}"} | owners
+        owners = {owner for column, owner in cleaning.OWNERS.items() if column in table("clean", name).names} - {name}
+        asked = {f"clean/{each}" for owner in owners for each in (owner, LINKS[owner])}
+        behaved = {"raw/searches", "raw/interactions"} if table("clean", name).dated and "visitors" in owners else set()
+        assert set(made_of("clean", name)) == {f"raw/{name}"} | asked | behaved
+    assert made_of("clean", "item_links") == ("raw/items",)
     for zone in ZONES:
         for each in tables(zone):
             for source in made_of(zone, each.name):
