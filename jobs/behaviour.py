@@ -42,7 +42,8 @@ SELECT visitor_id, day FROM counted WHERE n >= $rows OR (n >= $burst AND span < 
 UNMATCHED = f"""
 WITH rows AS (
   SELECT coalesce(v.kept_id, trim(r.visitor_id)) AS visitor, coalesce(i.kept_id, trim(r.item_id)) AS item,
-         nullif(trim(r.basket_id), '') AS basket, {_TIME.format("trim(r.event_time)")} AS happened, trim(r.kind) AS kind,
+         nullif(trim(r.basket_id), '') AS basket, {_TIME.format("trim(r.event_time)")} AS happened,
+         trim(r.kind) AS kind,
          r.day, r.source_file, r.source_row
   FROM interactions r LEFT JOIN merged v ON v.id = trim(r.visitor_id) AND v.of = 'visitors'
                       LEFT JOIN merged i ON i.id = trim(r.item_id) AND i.of = 'items'

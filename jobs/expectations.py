@@ -4,7 +4,7 @@ Standard library only. A suite speaks of a profile: one row a day with `rows` an
 (`null:title`, `outside:rating`, ...), made by one group-by. So a failing expectation names its days.
 
 What a row must be stops a day. What a day must be like is told from the days before it, which shops do not promise:
-there the near limit warns and only the far one, which no ordinary week comes near, stops (decisions/0008).
+there the near limit warns and only the far one, which no ordinary week comes near, stops (decisions/0007).
 """
 
 from dataclasses import dataclass
