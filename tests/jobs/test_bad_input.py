@@ -46,7 +46,7 @@ def load(folder: Path) -> int | None:
     given = {"shop": "files", "folder": str(folder), "first": None, "last": None, "scale": 1.0, "seed": 1}
     shutil.rmtree(folder.parent / "home", ignore_errors=True)
     try:
-        importing.run(SimpleNamespace(**given, check=False))  # type: ignore[arg-type]
+        importing.run(SimpleNamespace(**given, check=False, tables=None))  # type: ignore[arg-type]
     except Problem as problem:
         assert problem.what and problem.do, problem
         assert "\n" not in str(problem)

@@ -60,6 +60,7 @@ def load(folder: Path, first: Any = None, last: Any = None) -> int:
         "scale": 1.0,
         "seed": 1,
         "check": False,
+        "tables": None,
     }
     return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
 

@@ -111,7 +111,16 @@ def store() -> Iterator[Store]:
 
 
 def load(address: str) -> int:
-    given = {"shop": "files", "folder": address, "first": None, "last": None, "scale": 1.0, "seed": 1, "check": False}
+    given = {
+        "shop": "files",
+        "folder": address,
+        "first": None,
+        "last": None,
+        "scale": 1.0,
+        "seed": 1,
+        "check": False,
+        "tables": None,
+    }
     return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
 
 

@@ -35,7 +35,7 @@ def load(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         monkeypatch.setattr(importing, "source", lambda name: shop)
         folder = str(tmp_path / "shop")
         given = {"shop": "files", "folder": folder, "first": None, "last": None, "scale": 1.0, "seed": 1}
-        importing.run(SimpleNamespace(**given, check=False))  # type: ignore[arg-type]
+        importing.run(SimpleNamespace(**given, check=False, tables=None))  # type: ignore[arg-type]
 
     return run
 

@@ -17,7 +17,7 @@ from jobs import finding, importing
 from jobs.console import Problem, Usage
 from jobs.sources import source
 from jobs.sources.text import clocks, csv_records, escape, json_lines, unescape
-from jobs.tables import table
+from jobs.tables import DELIVERED, table
 from jobs.warehouse import Warehouse, warehouse
 
 ITEMS = "item_id,title\ni1,Tea\n"
@@ -33,6 +33,7 @@ def ask(shop: str, folder: Path | None = None, **more: object) -> SimpleNamespac
         "scale": 1.0,
         "seed": 1,
         "check": False,
+        "tables": None,
     }
     return SimpleNamespace(**{**given, **more})
 
@@ -213,3 +214,12 @@ def test_electronics_as_its_publisher_lays_it_out(home: Path) -> None:
     first = items.slice(0, 1).to_pylist()[0]
     assert (first["item_id"], first["brand"], first["price"], first["source_row"]) == ("3920564", "Xerox", "49.95", 1)
     assert judgements.slice(0, 1).to_pylist()[0]["source_row"] == 2  # the header is line 1
+
+
+def test_only_some_tables_are_imported_if_so_asked_for(home: Path, small: Path) -> None:
+    importing.run(ask("sample", small, tables="items,searches"))  # type: ignore[arg-type]
+    house = warehouse("sample")
+    assert {name for name in DELIVERED if house.days("raw", name)} == {"items", "searches"}
+    with pytest.raises(Usage, match="no table 'serches'") as fault:
+        importing.run(ask("sample", small, tables="serches"))  # type: ignore[arg-type]
+    assert "searches" in str(fault.value.do)

@@ -58,6 +58,7 @@ def load(folder: Path, **more: Any) -> int:
         "scale": 1.0,
         "seed": 1,
         "check": False,
+        "tables": None,
     }
     return importing.run(SimpleNamespace(**{**given, **more}))  # type: ignore[arg-type]
 

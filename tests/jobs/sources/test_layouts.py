@@ -28,7 +28,16 @@ def real_data(name: str) -> Path:
 
 def load(shop: str, folder: Path) -> None:
     """`python -m jobs import SHOP --from FOLDER`."""
-    given = {"shop": shop, "folder": str(folder), "first": None, "last": None, "scale": 1.0, "seed": 1, "check": False}
+    given = {
+        "shop": shop,
+        "folder": str(folder),
+        "first": None,
+        "last": None,
+        "scale": 1.0,
+        "seed": 1,
+        "check": False,
+        "tables": None,
+    }
     importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
 
 
