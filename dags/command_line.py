@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-SHOPS = ("grocer", "sample", "electronics")
+SHOPS = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
 SHOP = Param(
     os.environ.get("ENDCAP_SHOP", "grocer"),
     type="string",
@@ -29,7 +29,7 @@ FOLDER = Param(
     os.environ.get("ENDCAP_FROM"),
     type=["null", "string"],
     title="Source folder",
-    description="Absolute path of a folder with the shop's files. Empty: the shop's own archive, which has no new "
+    description="Absolute path, or s3:// address, of a folder with the shop's files. Empty: the shop's own archive, which has no new "
     "days: scheduled runs then have nothing to fetch, and skip.",
 )
 DEFAULTS = {"retries": 1, "retry_delay": timedelta(seconds=30), "execution_timeout": timedelta(hours=3)}
@@ -153,5 +153,5 @@ def check(params: Mapping[str, Any], *, declared: Sequence[str], given: Mapping[
     if first and last and date.fromisoformat(first) > date.fromisoformat(last):
         raise ValueError(f"first day {first} is after last day {last}. To do: exchange them")
     folder = params.get("folder")
-    if folder and not (Path(folder).is_absolute() and Path(folder).is_dir()):
+    if folder and "://" not in folder and not (Path(folder).is_absolute() and Path(folder).is_dir()):
         raise ValueError(f"no folder '{folder}'. To do: give an absolute path of a folder on Airflow's machine")

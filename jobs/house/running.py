@@ -152,7 +152,8 @@ def confs(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     refresh: dict[str, Any] = {"shop": args.shop, "examples": models}
     train: dict[str, Any] = {"shop": args.shop, "models": models}
     if args.folder:
-        refresh["folder"] = str(Path(args.folder).expanduser().resolve())
+        local = "://" not in args.folder
+        refresh["folder"] = str(Path(args.folder).expanduser().resolve()) if local else args.folder
     for name in ("first", "last"):
         if getattr(args, name):
             refresh[name] = getattr(args, name).isoformat()
@@ -164,7 +165,7 @@ def confs(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
 def check(args: argparse.Namespace) -> None:
     """Words first, then the machine; nothing is started before both are right."""
     one_of("shop", args.shop, SHOPS)
-    if args.folder and not Path(args.folder).expanduser().is_dir():
+    if args.folder and "://" not in args.folder and not Path(args.folder).expanduser().is_dir():
         raise Usage(f"no folder '{args.folder}'", do="give the folder that holds the shop's files")
     if args.shop == "electronics" and not args.folder and not (home() / args.shop / "warehouse").is_dir():
         raise Usage("the electronics shop is files of yours", do="make run SHOP=electronics FROM=DIR")
