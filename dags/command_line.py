@@ -29,8 +29,8 @@ FOLDER = Param(
     os.environ.get("ENDCAP_FROM"),
     type=["null", "string"],
     title="Source folder",
-    description="Absolute path, or s3:// address, of a folder with the shop's files. Empty: the shop's own archive, which has no new "
-    "days: scheduled runs then have nothing to fetch, and skip.",
+    description="Absolute path, or s3:// address, of a folder with the shop's files. Empty: the shop's own archive, "
+    "which has no new days: scheduled runs then have nothing to fetch, and skip.",
 )
 DEFAULTS = {"retries": 1, "retry_delay": timedelta(seconds=30), "execution_timeout": timedelta(hours=3)}
 DONE, WRONG_WORDS, REFUSED = 0, 2, 3

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cleaning import REASONS
 from jobs.counting import TERMS
+from jobs.judging import REASONS
 from jobs.tables import DELIVERED, LINKS, table
 from jobs.warehouse import Warehouse
 

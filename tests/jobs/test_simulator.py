@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cleaning import REASONS as CLEAN_REASONS
+from jobs.judging import REASONS as CLEAN_REASONS
 from jobs.simulator import people, shop
 from jobs.simulator.grocer import plain
 from jobs.simulator.ranking import EXAMINATION, SHOWN, click, show
