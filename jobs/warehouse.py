@@ -296,7 +296,7 @@ class Warehouse:
         asked = Name.of(name)
         if asked.zone not in ZONES or asked.table not in {t.name for t in tables(asked.zone)}:
             return None
-        if "*" in asked.day or asked.day.startswith("."):
+        if "*" in asked.day or "/" in asked.day or asked.day.startswith("."):
             return None
         found = (self.mark(asked.zone, asked.table, asked.day, state) for state in ("published", "proposed"))
         return next((mark for mark in found if mark is not None and mark.name == name), None)

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jobs.tables import ZONES, tables
-from jobs.warehouse import Mark, Warehouse, home, warehouse
+from jobs.warehouse import home, warehouse
 from models.bundle import SEAL, bundles
 from models.serving.faults import Fault
 from models.serving.feedback import utc_now
@@ -90,7 +89,7 @@ def trace(shop: str, names: Iterable[str]) -> dict[str, Any]:
         name = ahead.pop()
         if name in met:
             continue
-        mark = find(house, name)
+        mark = house.find(name)
         if mark is None:
             missing.add(name)
             continue
@@ -103,14 +102,3 @@ def trace(shop: str, names: Iterable[str]) -> dict[str, Any]:
         "missing": sorted(missing),
         "whole": not ahead,
     }
-
-
-def find(house: Warehouse, name: str) -> Mark | None:
-    """The mark that bears this name, published or proposed; None if another attempt took its place."""
-    path, _, _ = name.partition("@")
-    zone, _, rest = path.partition("/")
-    table_name, _, day = rest.rpartition("/")
-    if zone not in ZONES or table_name not in {each.name for each in tables(zone)} or "/" in day or day.startswith("."):
-        return None
-    marks = (house.mark(zone, table_name, day, state) for state in ("published", "proposed"))
-    return next((mark for mark in marks if mark is not None and mark.name == name), None)

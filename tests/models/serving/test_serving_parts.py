@@ -19,7 +19,7 @@ from models.serving.faults import Fault
 from models.serving.feedback import Feedback
 from models.serving.journal import Journal
 from models.serving.keys import key_path, load_or_create, same
-from models.serving.receipts import Receipts, find, trace
+from models.serving.receipts import Receipts, trace
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -154,7 +154,7 @@ def test_trace_follows_inputs_to_files_and_names_what_was_replaced(put: Any) -> 
                 house.propose(attempt, "whole", step="t", inputs=[marks[i] for i in inputs], notes=notes)
             )
     name = marks["safe"].name
-    assert find(house, name) == marks["safe"]
+    assert house.find(name) == marks["safe"]
     found = trace("s", [name])
     assert [each["name"].split("/")[0] for each in found["partitions"]] == ["clean", "raw", "safe"]
     assert found["files"] == [{"file": "items.csv", "sha256": "a" * 64}] and found["missing"] == []
@@ -170,7 +170,7 @@ def test_a_name_that_is_no_mark_leads_nowhere(put: Any, name: str) -> None:
     from jobs.warehouse import warehouse
 
     put("s", "safe", "items", [])
-    assert find(warehouse("s"), name) is None
+    assert warehouse("s").find(name) is None
 
 
 def test_the_edge_gives_the_pseudonym_of_jobs_and_refuses_what_is_no_id(home: Path) -> None:
