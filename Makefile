@@ -70,7 +70,7 @@ reset: $(STAMP)  ## empty the home of SHOP, after listing what goes
 	@$(BIN)/python -m jobs reset --shop '$(SHOP)'
 
 test: install  ## all tests
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## style, format and types
 	@$(BIN)/ruff check .

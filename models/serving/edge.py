@@ -31,7 +31,7 @@ class Edge:
     """Holds the shop's key, and replaces ids."""
 
     def __init__(self, shop: str) -> None:
-        self._key, self._house = load_key(shop), warehouse(shop)
+        self._key, self._house = load_key(shop), warehouse(shop, must_exist=False)
 
     def __call__(self, visitor_id: str) -> str:
         """The pseudonym of a visitor; of a person with several accounts, that of the account they are kept under."""
