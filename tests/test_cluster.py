@@ -10,7 +10,7 @@ import pytest
 from tests import kills
 from tests.cluster import cluster
 
-STEPS = ("clean", "anonymise", "validate", "aggregate")
+STEPS = ("clean", "anonymise")
 
 
 @pytest.mark.long
