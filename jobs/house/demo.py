@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from jobs.console import OK, Problem, grid, narrate
@@ -25,12 +27,12 @@ TABLES = ("clean", "anonymise", "validate", "aggregate", "materialise")
 
 
 def step(words: Sequence[str]) -> None:
-    """One command of ours in this process; its own words go to the log of the demo, not on screen."""
+    """One command of ours in this process; of its own words only its progress is shown."""
     from jobs.__main__ import parser
 
     args = parser().parse_args(list(words))
     module, function = args.step.split(":")
-    with narrate(words[0]):
+    with narrate(words[0]), redirect_stdout(StringIO()):
         if code := getattr(__import__(module, fromlist=[function]), function)(args):
             raise Problem(f"'{' '.join(words)}' ended with exit code {code}")
 
@@ -102,10 +104,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown() -> str:
     """Run the steps, and what to show of them."""
+    steps(SCALE, (), FED)
     with ThreadPoolExecutor(1) as beside:
-        opened = beside.submit(models, "list")  # MLflow makes its tables while Spark works
-        steps(SCALE, TABLES, FED)
-        opened.result()
+        # MLflow makes its tables while Spark works; that there are no models yet is no fault.
+        beside.submit(subprocess.run, [sys.executable, "-m", "models", "list", "--shop", SHOP], capture_output=True)
+        for name in TABLES:
+            step([name, "--shop", SHOP])
     step(["examples", "recommender", "--shop", SHOP])
     models("baseline", "recommend")
     answer = models("recommend", a_visitor(), "--k", "3")
