@@ -174,6 +174,8 @@ class Cleaner:
                 marks, linked = self.house.marks("clean", owner), self.house.marks("clean", LINKS[owner])
                 ids = read(spark, self.house, "clean", owner, marks).select(column)
                 merged = read(spark, self.house, "clean", LINKS[owner], linked).where("merged")
+                # A kill between the two tables leaves a merged row among the ids still: each id must be here once.
+                ids = ids.join(F.broadcast(merged), column, "left_anti")
                 known[column] = ids.select(F.col(column).alias("_id"), F.col(column).alias("_kept")).unionByName(
                     merged.select(F.col(column).alias("_id"), F.col("kept_id").alias("_kept"))
                 )
@@ -211,7 +213,7 @@ class Cleaner:
             kept = {day: count for (day, _, _), count in outcomes(refused).items()}
             for folder in attempt.path.glob(f"{DAY_FOLDER}=*{SPLIT}*"):
                 shutil.rmtree(folder)
-            merged = self.merge(name, attempt, marks) if name in LINKS else 0
+            merged = self.merge(name, attempt, marks) if name in LINKS and not over else 0
             out = {day: count for (day, _, _), count in outcomes(attempt).items()}
             by_day = law(marks, found, kept, out, merged)
             counting.check(STEP, name, by_day)

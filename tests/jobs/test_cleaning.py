@@ -260,7 +260,7 @@ def test_refused_rows_are_sent_through_again_after_a_fix(put: Callable[..., Any]
     assert "nobody" in house.read("clean", "interactions", columns=["visitor_id"])["visitor_id"].to_pylist()
 
 
-def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[..., Any]) -> None:
+def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[..., Any], spark: Any) -> None:
     from jobs.showing_features import asked
 
     put("toy", "raw", "items", [{"item_id": "i1", "title": "tea", **origin(1, "items.csv")}])
@@ -278,6 +278,14 @@ def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[...,
     assert set(house.read("clean", "interactions")["visitor_id"].to_pylist()) == {"ann"}
     assert house.kept("visitors", "app-ann") == house.kept("visitors", "ann") == "ann"
     assert asked("toy", "app-ann", None, None) == asked("toy", "ann", None, None)
+
+    # As a kill between the two tables leaves it: the links are new, the visitors old.
+    put("toy", "clean", "visitors", people)
+    from jobs.cleaning import Cleaner
+    from jobs.tables import table
+
+    known, _ = Cleaner(spark, house).known(spark, table("clean", "interactions"))
+    assert sorted(tuple(r) for r in known["visitor_id"].collect()) == [("ann", "ann"), ("app-ann", "ann")]
 
 
 def test_the_later_delivery_of_a_key_corrects_the_earlier_and_the_same_again_is_a_duplicate(
