@@ -42,7 +42,10 @@ VALIDATION_TEXTS = 800
 
 @dataclass(frozen=True)
 class EncoderTraining:
-    """How the encoder was fine-tuned; saved with the bundle. `frozen`: the share of lower layers left as they were."""
+    """How the encoder was fine-tuned; saved with the bundle, with the device that it was trained on.
+
+    `frozen`: the share of lower layers left as they were.
+    """
 
     pairs: int
     batch: int = 64
@@ -52,6 +55,7 @@ class EncoderTraining:
     max_length: int = 48
     seed: int = 1
     precision: Precision = "int8"  # twice as fast as float32; nDCG was not hurt (docs of models/encoder.py)
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,7 @@ def fine_tune(
     groups = batched(pairs, settings.batch)
     if not groups:
         raise Problem("fewer than two training pairs", do="run 'python -m jobs examples encoder' over more days")
-    how = loop.Settings(epochs=1, rate=settings.rate, seed=settings.seed)
+    how = loop.Settings(epochs=1, rate=settings.rate, seed=settings.seed, device=settings.device)
     return loop.fit(model, lambda epoch: groups, partial(_loss, tokenizer, settings.temperature), how, on_step=on_step)
 
 
@@ -310,6 +314,7 @@ def train(shop: str, base: str = "minilm", pairs: int = 2000, seed: int = 1) -> 
         losses: list[float] = []
         history = fine_tune(model, tokenizer, taught, settings, lambda step, loss: losses.append(round(loss, 6)))
         model.to("cpu")
+        settings = replace(settings, device=history.device)
     asked, texts = validation_set(held, of, seed)
     with narrate("share of the fine-tuned weights, by validation"):
         share, shares = choose_share(model, before, tokenizer, asked, texts)

@@ -35,13 +35,15 @@ class Settings:
 
 @dataclass
 class History:
-    """What happened: mean loss and validation figure by epoch; the epoch whose weights were kept (from 0)."""
+    """What happened: mean loss and validation figure by epoch; the epoch whose weights were kept (from 0); and the
+    kind of device it happened on, since another kind gives other last digits."""
 
     losses: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     best_epoch: int = 0
     steps: int = 0
     seconds: float = 0.0
+    device: str = ""
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -96,13 +98,14 @@ def fit(
     import torch
 
     seed_everything(settings.seed)
-    model.to(choose_device(settings.device))
+    device = choose_device(settings.device)
+    model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
     first = None if settings.steps_per_epoch else list(batches(0))
     per_epoch = settings.steps_per_epoch or len(first or [])
     if not per_epoch:
         raise Problem("nothing to train on: the first epoch has no batch", do="look at the examples' row counts")
-    total, history, began = per_epoch * settings.epochs, History(), time.monotonic()
+    total, history, began = per_epoch * settings.epochs, History(device=device), time.monotonic()
     best, kept = -math.inf, None
     for epoch in range(settings.epochs):
         model.train()

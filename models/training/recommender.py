@@ -433,6 +433,7 @@ def train(shop: str, seed: int) -> Path:
     last = items[moments(check)[-1]]
     with narrate("scorer"):
         scorer, history = fit_scorer(lessons, lambda s: next_basket_ndcg(s, 1.0, check, held, last), training)
+        training = replace(training, device=history.device)
     mix, figures = choose_mix(scorer, check, held, last)
     say(f"  mix chosen on validation: {mix:g} of {figures}")
     with narrate("items as of the test cutoff"), building(shop, "recommend") as folder:
