@@ -1,6 +1,7 @@
 """Spark: one session a step, and the one way in which a step reads and writes tables."""
 
 import os
+import shutil
 import sys
 import tempfile
 import uuid
@@ -63,7 +64,10 @@ def _java(small: bool) -> str:
 @contextmanager
 def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["SparkSession"]:
     """A session for one step over about `rows` rows. `ENDCAP_SPARK_MASTER` (default local[*]) and `ENDCAP_SPARK_CONF`
-    ("key=value" by ';') carry a cluster's settings; nothing else differs between laptop and cluster."""
+    ("key=value" by ';') carry a cluster's settings; nothing else differs between laptop and cluster.
+
+    Steps inside another session of this process share its JVM, each with the settings that can change while it runs.
+    """
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -71,24 +75,34 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
     small = rows < SMALL
     pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
     given = dict(pair.split("=", 1) for pair in pairs if pair)
+    wanted = {**_DEFAULTS, **(_SMALL if small else {}), **settings, **given}
+    if _open:
+        yield sibling(_open[-1], wanted)
+        return
     builder = SparkSession.builder.appName(f"endcap {step}").master(os.environ.get("ENDCAP_SPARK_MASTER", "local[*]"))
     scratch = tempfile.mkdtemp(prefix="endcap-spark-")
-    for key, value in {
-        **_DEFAULTS,
-        **(_SMALL if small else {}),
-        "spark.sql.warehouse.dir": scratch,
-        **settings,
-        **given,
-    }.items():
+    for key, value in {"spark.sql.warehouse.dir": scratch, **wanted}.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
+    _open.append(spark)
     try:
         yield spark
     finally:
+        _open.remove(spark)
         spark.stop()
-        import shutil
-
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+_open: "list[SparkSession]" = []
+
+
+def sibling(spark: "SparkSession", settings: Mapping[str, str] | None = None) -> "SparkSession":
+    """Another session of the same JVM, with the same settings and then these, as far as a running JVM takes them."""
+    other = spark.newSession()
+    for key, value in {**spark.conf.getAll, **(settings or {})}.items():
+        if other.conf.isModifiable(key):
+            other.conf.set(key, value)
+    return other
 
 
 def side_by_side(
@@ -101,7 +115,7 @@ def side_by_side(
     """
     with ThreadPoolExecutor(2) as pool:
         largest_first = sorted(sizes, key=lambda name: -sizes[name])
-        jobs = {name: pool.submit(work, spark.newSession(), name) for name in largest_first}
+        jobs = {name: pool.submit(work, sibling(spark), name) for name in largest_first}
         try:
             return {name: jobs[name].result() for name in sizes}
         except BaseException:

@@ -1,6 +1,7 @@
 """What tests share: a home of their own, one Spark, and rows put into a warehouse by hand."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    """One Spark session for pure table-to-table functions. Steps under test open their own, in a subprocess."""
+    """One Spark session for all that one process of the tests asks of Spark."""
     from jobs.spark import session
 
     with session("tests") as live:
         yield live
+
+
+@pytest.fixture
+def jobs(spark: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """A command `python -m jobs ...`, its words parsed and its end told as ever, but within the tests' own session."""
+    from jobs.__main__ import parser
+    from jobs.console import run_command
+
+    def _jobs(*words: str) -> "subprocess.CompletedProcess[str]":
+        capsys.readouterr()
+        code = run_command(parser(), words)
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, told.out, told.err)
+
+    return _jobs
 
 
 @pytest.fixture

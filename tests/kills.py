@@ -191,10 +191,9 @@ def spark(folder: Path, count: int, seed: int, tell: Callable[[Outcome], None]) 
     """`count` kills of real steps at random moments of `seed`."""
     rng, home = random.Random(seed), imported(folder / "whole")
     steps = [words[0] for words in STEPS]
-    plan = [(rng.choice(steps), VICTIMS[n % len(VICTIMS)], rng.uniform(0.25, 0.95)) for n in range(count)]
-    wanted = {step for step, _, _ in plan}
+    plan = [(steps[n % len(steps)], VICTIMS[n % len(VICTIMS)], rng.uniform(0.25, 0.95)) for n in range(count)]
     homes, seconds, after = dict[str, Path](), dict[str, float](), dict[str, Hashes]()
-    for step in steps[: 1 + max(map(steps.index, wanted), default=-1)]:
+    for step in steps[:count]:
         homes[step] = copied(home, folder / f"before-{step}")
         seconds[step] = finish(home, step, "--shop", SHOP)
         after[step] = visible(home)[0]

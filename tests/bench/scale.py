@@ -1,9 +1,9 @@
 """How the way from raw to safe grows: `python -m tests.bench.scale 1000000 10000000` (`make bench-scale`).
 
 For each number of events a generated shop of that size is made and taken through import, clean, anonymise and validate
-by the real commands. Beside each step of the longest table stands, in the same run, Spark reading its raw rows and
-writing them by day as they are, with its own reader and writer; and DuckDB doing what clean does to them. Memory is
-the driver's JVM at its highest, and that of all processes together.
+by the real commands. Beside them stands, in the same run, Spark reading the raw rows and writing them by day as they
+are, with its own reader and writer; and for the longest table DuckDB doing what clean does to it. Whole commands are
+timed with their start, tables without. Memory is the driver's JVM at its highest, and that of all processes together.
 """
 
 import argparse
@@ -17,15 +17,20 @@ import threading
 import time
 from pathlib import Path
 
-from jobs.console import grid
+from jobs.cleaning import OWNERS
+from jobs.console import grid, narrate
 from jobs.house import processes
 from jobs.house.environment import QUIET
+from jobs.tables import LINKS
 from jobs.warehouse import Mark, Warehouse, rows_of, warehouse
 from tests.bench.measure import SHOP, machine
 
 EVENTS_A_SCALE = 73_700  # dated rows of the generated shop at scale 1
+RAW = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events")
 LONGEST = "rankings"
 STEPS = ("clean", "anonymise", "validate")
+ALONE = {"clean": "clean", "anonymise": "anonymise", "validate": "profile"}
+"""What each step calls its work on one table."""
 ROOT = Path(__file__).resolve().parents[2]
 
 # What clean does to a ranking: types, required columns, ranges, clocks, orphans, duplicates, order, a file a day.
@@ -35,8 +40,8 @@ COPY (
     SELECT *, row_number() OVER (PARTITION BY day, ranking_id, position ORDER BY source_file, source_row) AS nth
     FROM (
       SELECT nullif(trim(r.ranking_id), '') AS ranking_id, try_cast(trim(r.event_time) AS TIMESTAMPTZ) AS event_time,
-             nullif(trim(r.visitor_id), '') AS visitor_id, nullif(trim(r.search_id), '') AS search_id,
-             nullif(trim(r.surface), '') AS surface, nullif(trim(r.item_id), '') AS item_id,
+             v.kept AS visitor_id, nullif(trim(r.search_id), '') AS search_id,
+             nullif(trim(r.surface), '') AS surface, i.kept AS item_id,
              try_cast(r.position AS BIGINT) AS position, try_cast(r.propensity AS DOUBLE) AS propensity,
              r.source_file, r.source_row, r.known_time, r.simulated, r.day,
              CASE WHEN r.ranking_id IS NULL OR r.visitor_id IS NULL OR r.item_id IS NULL THEN 'missing'
@@ -46,22 +51,31 @@ COPY (
                     THEN 'out_of_range'
                   WHEN CAST(try_cast(r.event_time AS TIMESTAMPTZ) AS DATE) <> r.day
                     OR try_cast(r.event_time AS TIMESTAMPTZ) > r.known_time THEN 'clock'
-                  WHEN i.item_id IS NULL OR v.visitor_id IS NULL THEN 'orphan' END AS why
+                  WHEN i.kept IS NULL OR v.kept IS NULL THEN 'orphan' END AS why
       FROM read_parquet({raw}, hive_partitioning = false) r
-      LEFT JOIN read_parquet({items}, hive_partitioning = false) i ON trim(r.item_id) = i.item_id
-      LEFT JOIN read_parquet({visitors}, hive_partitioning = false) v ON trim(r.visitor_id) = v.visitor_id)
+      LEFT JOIN ({items}) i ON trim(r.item_id) = i.id
+      LEFT JOIN ({visitors}) v ON trim(r.visitor_id) = v.id)
     WHERE why IS NULL)
   WHERE nth = 1 ORDER BY day, ranking_id, position
 ) TO '{out}' (FORMAT parquet, PARTITION_BY (day), COMPRESSION zstd, OVERWRITE)
 """
+# The clean ids of one kind, and of each row that was merged into another the id that is kept.
+IDS = """
+SELECT {column} AS id, {column} AS kept FROM read_parquet({clean}, hive_partitioning = false)
+UNION ALL SELECT {column}, kept_id FROM read_parquet({links}, hive_partitioning = false) WHERE merged
+"""
 COPY = """
 import sys
 from pyspark.sql import functions as F
+from jobs.console import narrate
 from jobs.spark import session
-folders, out = sys.argv[1].split(","), sys.argv[2]
-with session("copy") as spark:
-    rows = spark.read.parquet(*folders).withColumn("_day", F.col("day"))
-    rows.repartition("_day").write.partitionBy("_day").option("compression", "zstd").parquet(out)
+with session("copy", rows=int(sys.argv[1])) as spark:
+    for given in sys.argv[3:]:
+        name, _, folders = given.partition("=")
+        with narrate(f"copy {name}"):
+            rows = spark.read.parquet(*folders.split(",")).withColumn("_day", F.col("day"))
+            filed = rows.repartition("_day").write.partitionBy("_day").option("compression", "zstd")
+            filed.parquet(f"{sys.argv[2]}/{name}")
 """
 
 
@@ -121,15 +135,18 @@ def duck(house: Warehouse, marks: list[Mark], folder: Path) -> tuple[float, int]
     """DuckDB doing what clean does to the longest table, on as many threads as there are cores: seconds, rows."""
     import duckdb
 
-    def files(zone: str, name: str) -> str:
-        return str([str(path) for path in house.files(house.marks(zone, name))])
+    def files(name: str) -> str:
+        return str([str(path) for path in house.files(house.marks("clean", name))])
 
+    ids = {
+        owner: IDS.format(column=column, clean=files(owner), links=files(LINKS[owner]))
+        for column, owner in OWNERS.items()
+    }
     began = time.monotonic()
     with duckdb.connect(config={"memory_limit": "6GB", "temp_directory": str(folder / "spill")}) as engine:
         engine.execute("SET TimeZone = 'UTC'")
         raw = str([str(path) for path in house.files(marks)])
-        engine.execute(DUCK.format(raw=raw, items=files("clean", "items"), visitors=files("clean", "visitors"),
-                                   out=folder / "duck"))  # fmt: skip
+        engine.execute(DUCK.format(raw=raw, out=folder / "duck", **ids))
         seconds = time.monotonic() - began
         count = engine.execute(f"SELECT count(*) FROM read_parquet('{folder}/duck/**/*.parquet')").fetchone()
     return seconds, int(count[0]) if count else 0
@@ -142,33 +159,43 @@ def measure(events: int) -> list[tuple[object, ...]]:
     lines: list[tuple[object, ...]] = []
     try:
         scale = events / EVENTS_A_SCALE
-        seconds, jvm, most, _ = timed(["-m", "jobs", "import", SHOP, "--scale", f"{scale:.3f}"], home)
+        with narrate(f"import {events:,} events"):
+            seconds, jvm, most, _ = timed(["-m", "jobs", "import", SHOP, "--scale", f"{scale:.3f}"], home)
         house = warehouse(SHOP)
         marks = house.marks("raw", LONGEST)
-        rows, own = rows_of(m for n in RAW for m in house.marks("raw", n)), rows_of(marks)
+        rows = rows_of(m for n in RAW for m in house.marks("raw", n))
+
+        def given(name: str) -> str:
+            """A table and its folders, as the copy takes them."""
+            return f"{name}={','.join(str(folder) for folder in house.folders(house.marks('raw', name)))}"
+
         lines.append(("import, generating included", rows, seconds, rows / seconds, "", jvm >> 20, most >> 20))
         told = {}
         for step in STEPS:
-            seconds, jvm, most, told[step] = timed(["-m", "jobs", step, "--shop", SHOP], home)
+            with narrate(step):
+                seconds, jvm, most, told[step] = timed(["-m", "jobs", step, "--shop", SHOP], home)
             lines.append((step, rows, seconds, rows / seconds, "", jvm >> 20, most >> 20))
-        folders = ",".join(str(folder) for folder in house.folders(marks))
-        copied, _, _, _ = timed(["-c", COPY, folders, str(home / "copy")], home)
-        theirs, kept = duck(house, marks, home)
+        with narrate("plain copy"):
+            copied, _, _, copying = timed(["-c", COPY, str(rows), str(home / "copy"), *map(given, RAW)], home)
+        with narrate(f"DuckDB doing what clean does to {LONGEST}"):
+            theirs, kept = duck(house, marks, home)
         out = rows_of(house.marks("clean", LONGEST))
         assert kept == out, f"DuckDB kept {kept} rows of {LONGEST}, clean {out}"
-        lines.append((f"{LONGEST}: Spark's plain copy", own, copied, own / copied, "1", "", ""))
-        lines.append(
-            (f"{LONGEST}: DuckDB doing what clean does", own, theirs, own / theirs, f"{theirs / copied:.2f}", "", "")
-        )
-        for step, zone in (("clean", "clean"), ("anonymise", "anonymise"), ("validate", "profile")):
-            took = of_one(told[step], zone, LONGEST)
-            lines.append((f"{LONGEST}: {step}", own, took, own / max(took, 0.01), f"{took / copied:.2f}", "", ""))
+        way = sum(seconds for _, _, seconds, *_ in lines[1:])
+        lines += [
+            ("clean, anonymise, validate", rows, way, rows / way, "", "", ""),
+            ("Spark's plain copy of the same rows", rows, copied, rows / copied, "", "", ""),
+        ]
+        lines = [(*line[:4], f"{float(str(line[2])) / copied:.2f}", *line[5:]) for line in lines]
+        own = rows_of(marks)
+        plain = of_one(copying, "copy", LONGEST)
+        alone = {"plain copy": plain, "DuckDB doing what clean does": theirs}
+        alone |= {step: of_one(told[step], zone, LONGEST) for step, zone in ALONE.items()}
+        for what, took in alone.items():
+            lines.append((f"{LONGEST}: {what}", own, took, own / max(took, 0.01), f"{took / plain:.2f}", "", ""))
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return lines
-
-
-RAW = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events", "promotions")
 
 
 def main(argv: list[str]) -> int:

@@ -58,8 +58,9 @@ def shop(put: Callable[..., Any]) -> Warehouse:
     return warehouse("toy")
 
 
-def step(name: str, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "jobs", name, "--shop", "toy", "--verbose", *more]
+def anonymise(*more: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with a log of its own."""
+    words = [sys.executable, "-m", "jobs", "anonymise", "--shop", "toy", "--verbose", *more]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -74,7 +75,7 @@ def test_the_safe_zone_holds_no_visitor_and_the_key_is_in_no_log(
         f"spark.driver.memory=1g;spark.sql.shuffle.partitions=2;spark.eventLog.enabled=true;spark.eventLog.dir={logs};"
         "spark.eventLog.compress=false",
     )
-    done = step("anonymise", tmp_path)
+    done = anonymise()
     assert done.returncode == 0, done.stderr
     key = load_key("toy")
 
@@ -109,14 +110,27 @@ def test_the_safe_zone_holds_no_visitor_and_the_key_is_in_no_log(
     later = {"event_time": datetime(2020, 1, 2, 10, tzinfo=UTC), "day": date(2020, 1, 2)}
     mine = {"ticket_id": "t100", "visitor_id": "u1", "text": "ann1@x.example", "language": "en"}
     put("toy", "clean", "tickets", [{**mine, **later, **origin(100)}], "2020-01-02")
-    assert step("anonymise", tmp_path, "--first=2020-01-02").returncode == 0
+    assert anonymise("--first=2020-01-02").returncode == 0
     assert house.marks("safe", "visitors", state="proposed")[0].sha256 == mark.sha256  # the same input, the same bytes
     again = json.loads((home / "toy" / "reports" / "privacy.json").read_text())
     assert again["scrubbed"]["tickets"] == {"EMAIL": 26, "NAME": 25, "PHONE": 25}  # a run of one day hides no other
     assert (again["first"], again["last"], again["k"]) == (DAY, "2020-01-02", 33)
 
 
-def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run(spark: Any) -> Callable[..., None]:
+    """The step, in the tests' own session; a refusal is raised."""
+    from argparse import Namespace
+
+    from jobs import anonymising
+
+    def _run(**more: Any) -> None:
+        assert anonymising.run(Namespace(**{"shop": "toy", "first": None, "last": None, "stale": False, **more})) == 0
+
+    return _run
+
+
+def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, run: Callable[..., None]) -> None:
     """A policy that is there is used, not fitted again; who does not fit it is suppressed."""
     from jobs import generalising as g
 
@@ -126,7 +140,7 @@ def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, tmp_path: P
     levels = {c: g.top(c) for c in g.HIERARCHIES} | {"kids": 0}
     path.write_text(g.dump(g.Policy(levels, version=7)))
     before = path.read_text()
-    assert step("anonymise", tmp_path).returncode == 0
+    run()
     assert path.read_text() == before
     visitors = house.read("safe", "visitors", state="proposed").to_pylist()
     assert {(v["age"], v["kids"]) for v in visitors} == {("*", "0")}
@@ -153,10 +167,9 @@ def proposals(house: Warehouse) -> dict[str, str]:
 
 
 def test_only_what_changed_is_written_again(
-    put: Callable[..., Any], home: Path, spark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    put: Callable[..., Any], home: Path, run: Callable[..., None], capsys: Any
 ) -> None:
     house = shop(put)
-    run = in_this_process(spark, monkeypatch)
     run(stale=True)
     before = proposals(house)
     assert set(before) == {"visitors whole", "items whole", f"tickets {DAY}", f"interactions {DAY}"}
@@ -181,30 +194,14 @@ def test_only_what_changed_is_written_again(
     assert changed == set(middle) - {"items whole"}
 
 
-def in_this_process(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """The step, in the tests' own session."""
-    from argparse import Namespace
-    from contextlib import nullcontext
-
-    from jobs import anonymising
-
-    monkeypatch.setattr(anonymising, "session", lambda *_, **__: nullcontext(spark))
-
-    def run(**more: Any) -> None:
-        assert anonymising.run(Namespace(**{"shop": "toy", "first": None, "last": None, "stale": False, **more})) == 0
-
-    return run
-
-
 def test_a_day_in_which_a_person_is_left_holds_up_no_other_and_is_not_asked_again(
-    put: Callable[..., Any], home: Path, spark: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    put: Callable[..., Any], run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from jobs import scrubbing
     from jobs.console import Refused
 
     house = shop(put)
     ticket(put, 500, 2, "good tea")
-    run = in_this_process(spark, monkeypatch)
     with monkeypatch.context() as broken:  # as if people had found a way to write their names that we do not know
         broken.setattr(scrubbing, "scrubbed", lambda rows, column: rows)
         broken.setattr(scrubbing, "without_own", lambda rows, column, patterns: rows)

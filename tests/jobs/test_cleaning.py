@@ -1,18 +1,15 @@
 """Cleaning: each fault is found, named and kept; good rows pass unharmed; the same input gives the same bytes."""
 
 import json
-import os
-import random
-import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobs import counting
 from jobs.warehouse import Warehouse, warehouse
@@ -82,12 +79,13 @@ def shop(put: Callable[..., Any]) -> Warehouse:
     return warehouse("toy")
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "jobs", *words]
+Clean = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def clean(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command("clean", "--shop", "toy", *words), capture_output=True, text=True, check=False)
+@pytest.fixture
+def clean(jobs: Callable[..., Any]) -> Clean:
+    """`python -m jobs clean` of the toy shop."""
+    return lambda *words: jobs("clean", "--shop", "toy", *words)
 
 
 def hashes(house: Warehouse) -> dict[str, str]:
@@ -97,6 +95,7 @@ def hashes(house: Warehouse) -> dict[str, str]:
 
 def test_every_fault_is_found_and_none_is_lost_and_a_second_run_gives_the_same_bytes(
     put: Callable[..., Any],
+    clean: Clean,
 ) -> None:
     house = shop(put)
     done = clean()
@@ -137,35 +136,13 @@ def test_every_fault_is_found_and_none_is_lost_and_a_second_run_gives_the_same_b
     assert hashes(house) == before
 
 
-def test_killed_at_a_random_moment_leaves_nothing_half_and_the_next_run_gives_the_same_bytes(
-    put: Callable[..., Any], home: Path
-) -> None:
-    house = shop(put)
-    done = clean()
-    assert done.returncode == 0, done.stderr
-    expected = hashes(house)
-    for zone in ("clean", "quarantine"):
-        subprocess.run(["rm", "-r", str(house.root / zone)], check=True)
-
-    seed = random.randrange(10**6)
-    moment = random.Random(seed).uniform(4.0, 12.0)
-    running = subprocess.Popen(command("clean", "--shop", "toy"), start_new_session=True, stderr=subprocess.DEVNULL)
-    time.sleep(moment)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    for name, sha in hashes(house).items():
-        assert sha == expected[name], f"seed {seed}: {name} is visible and not whole"
-    assert clean().returncode == 0, f"seed {seed}"
-    assert hashes(house) == expected, f"seed {seed}"
-
-
-def test_a_range_touches_only_its_days(put: Callable[..., Any]) -> None:
+def test_a_range_touches_only_its_days(put: Callable[..., Any], clean: Clean) -> None:
     house = shop(put)
     assert clean("--first", DAY2, "--last", DAY2).returncode == 0
     assert house.days("clean", "interactions") == [DAY2]
 
 
-def test_nothing_to_clean_and_a_backward_range_are_errors_that_help(put: Callable[..., Any]) -> None:
+def test_nothing_to_clean_and_a_backward_range_are_errors_that_help(put: Callable[..., Any], clean: Clean) -> None:
     put("toy", "raw", "items", [])
     empty = clean()
     assert (empty.returncode, "python -m jobs import" in empty.stderr) == (1, True)
@@ -180,7 +157,7 @@ def policy(home: Path, **values: Any) -> None:
 
 
 def test_a_day_with_too_many_refusals_is_not_published_and_holds_up_no_other(
-    put: Callable[..., Any], home: Path
+    put: Callable[..., Any], clean: Clean, home: Path
 ) -> None:
     house = shop(put)
     put("toy", "raw", "interactions", [interaction(n, DAY2) for n in range(200, 220)], DAY2)
@@ -212,7 +189,7 @@ def test_short_days_are_judged_together_and_a_few_rows_never() -> None:
     assert over_limit("interactions", Policy(refused={"any": 0.0}), {"a": 10, "b": 10}, found) == {}
 
 
-def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], home: Path) -> None:
+def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], clean: Clean, home: Path) -> None:
     """A day whose raw rows changed; a day with orphans, once what they name was delivered; and nothing else."""
     house = shop(put)
     policy(home)
@@ -240,7 +217,9 @@ def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], home: Path
     assert refreshed() == {DAY1, DAY2}  # judged by another policy
 
 
-def test_refused_rows_are_sent_through_again_after_a_fix(put: Callable[..., Any], home: Path) -> None:
+def test_refused_rows_are_sent_through_again_after_a_fix(
+    put: Callable[..., Any], clean: Clean, jobs: Callable[..., Any]
+) -> None:
     house = shop(put)
     assert clean().returncode == 0
     untouched = house.mark("clean", "interactions", DAY2)
@@ -251,8 +230,7 @@ def test_refused_rows_are_sent_through_again_after_a_fix(put: Callable[..., Any]
         [{"visitor_id": v, **origin(n, "v.csv")} for n, v in enumerate(("ann", "bo", "nobody"))],
     )
     assert clean("--first", "2020-01-03", "--last", "2020-01-03").returncode == 0  # the visitors alone
-    words = command("quarantine", "--shop", "toy", "--replay", "--reason", "orphan", "--table", "interactions")
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = jobs("quarantine", "--shop", "toy", "--replay", "--reason", "orphan", "--table", "interactions")
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("interactions") and "orphan" in line)
     assert line.split() == ["interactions", "orphan", "2", "1", "1"]
@@ -260,7 +238,9 @@ def test_refused_rows_are_sent_through_again_after_a_fix(put: Callable[..., Any]
     assert "nobody" in house.read("clean", "interactions", columns=["visitor_id"])["visitor_id"].to_pylist()
 
 
-def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[..., Any], spark: Any) -> None:
+def test_a_person_with_two_accounts_is_one_visitor_everywhere(
+    put: Callable[..., Any], clean: Clean, spark: Any
+) -> None:
     from jobs.showing_features import asked
 
     put("toy", "raw", "items", [{"item_id": "i1", "title": "tea", **origin(1, "items.csv")}])
@@ -289,7 +269,7 @@ def test_a_person_with_two_accounts_is_one_visitor_everywhere(put: Callable[...,
 
 
 def test_the_later_delivery_of_a_key_corrects_the_earlier_and_the_same_again_is_a_duplicate(
-    put: Callable[..., Any], home: Path
+    put: Callable[..., Any], clean: Clean, home: Path
 ) -> None:
     """Without deliveries the first stays; with them the last, known from when its content was first delivered."""
     shop(put)
@@ -316,7 +296,9 @@ def test_the_later_delivery_of_a_key_corrects_the_earlier_and_the_same_again_is_
         assert sorted(r["reason"] for r in refused) == reasons
 
 
-def test_robots_and_the_shops_own_people_are_refused_and_who_pays_is_not(put: Callable[..., Any], home: Path) -> None:
+def test_robots_and_the_shops_own_people_are_refused_and_who_pays_is_not(
+    put: Callable[..., Any], clean: Clean, home: Path
+) -> None:
     shop(put)
     policy(home, robot_rows=3, robot_burst=3)
     rows = [interaction(n, kind="click", quantity=None, amount=None) for n in range(1, 5)]

@@ -1,31 +1,27 @@
 """The generated shop's planted faults: each is found with its reason, nothing else is refused, no row is lost."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.__main__ import parser
+from jobs.console import run_command
 from jobs.counting import TERMS
 from jobs.judging import REASONS
 from jobs.tables import DELIVERED, LINKS, table
 from jobs.warehouse import Warehouse
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
-def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cleaned(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the whole shop was imported and cleaned by the real commands."""
     home = tmp_path_factory.mktemp("planted") / "home"
-    environ = {**os.environ, "ENDCAP_HOME": str(home)}
-    for words in (["import", "sample", "--scale", "0.3"], ["clean", "--shop", "sample"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "jobs", *words], env=environ, cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENDCAP_HOME", str(home))
+        for words in (["import", "sample", "--scale", "0.3"], ["clean", "--shop", "sample"]):
+            assert run_command(parser(), words) == 0
     return home
 
 

@@ -1,11 +1,8 @@
 """The data gate: good days are published, a bad day stays proposed and is named, and the exit code is 3."""
 
 import json
-import subprocess
-import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -33,15 +30,13 @@ def propose(put: Callable[..., Any], name: str, rows: list[dict[str, Any]], day:
     (warehouse("toy").folder("safe", name) / "published" / f"{mark.day}.json").unlink()
 
 
-def test_good_days_pass_and_bad_days_are_named(put: Callable[..., Any], home: Path) -> None:
+def test_good_days_pass_and_bad_days_are_named(put: Callable[..., Any], home: Path, jobs: Callable[..., Any]) -> None:
     known = {"known_time": datetime(2020, 1, 1, tzinfo=UTC), "simulated": False}
     propose(put, "items", [{"item_id": "i1", "title": "tea", **known}])
     propose(put, "interactions", [event(1), event(2)], "2020-01-01")
     propose(put, "interactions", [event(1, 2), event(1, 2, quantity=2), event(3, 2, visitor="ann")], "2020-01-02")
     propose(put, "interactions", [], "2020-01-03")
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", "validate", "--shop", "toy"], capture_output=True, text=True, check=False
-    )
+    done = jobs("validate", "--shop", "toy")
     assert done.returncode == 3, done.stderr
     house = warehouse("toy")
     assert house.days("safe", "items") == ["whole"]
@@ -80,9 +75,7 @@ def test_a_person_may_accept_what_is_unlike_others_and_nothing_else() -> None:
 
 
 @pytest.fixture
-def judge(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    monkeypatch.setattr(validating, "session", lambda *_, **__: nullcontext(spark))
-
+def judge(spark: Any) -> Callable[..., int]:
     def run(**more: Any) -> int:
         given = {"shop": "toy", "first": None, "last": None, "stale": False, "accept": False, **more}
         return validating.run(Namespace(**given))
