@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install java run demo up down status doctor reset test check bench kills clean
+.PHONY: help install java run demo up down status doctor reset test check bench bench-scale kills clean
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -23,8 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-	@echo 'Variables: SHOP=grocer|sample|electronics FROM=folder FIRST=day LAST=day PAIRS=number'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo 'Variables: SHOP=grocer|sample|electronics|wands|esci|open_bandit|ubi|files FROM=folder FIRST=day LAST=day PAIRS=number'
 
 java:
 	@java=$${JAVA_HOME:+$$JAVA_HOME/bin/}java; \
@@ -79,6 +79,9 @@ check: $(STAMP)  ## style, format and types
 
 bench: install  ## measure, each figure against a named peer in the same run
 	@$(BIN)/python -m tests.bench.measure
+
+bench-scale: install  ## 1 and 10 million events from raw to safe, beside a plain copy and DuckDB (some 25 minutes)
+	@$(BIN)/python -m tests.bench.scale 1000000 10000000
 
 kills: install  ## a hundred kills, each followed by a run that must give the same bytes (some 20 minutes)
 	@$(BIN)/python -m tests.kills

@@ -10,7 +10,6 @@ multiples of 2^-40 within a day, carried from day to day in one order.
 """
 
 import argparse
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -23,7 +22,7 @@ from jobs import spark
 from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
 from jobs.tables import rests_on, table
-from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, warehouse
+from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, up_to, warehouse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -387,25 +386,21 @@ def with_normal_query(searches: DataFrame) -> DataFrame:
 
 
 def _inputs(name: str, marks: Sequence[Mark], asked: Sequence[str]) -> dict[str, list[str]]:
-    """What the statistics of each day rest on: that day's marks by name, and all up to it by one hash.
+    """What the statistics of each day rest on: that day's marks by name, and all up to it by one.
 
     No window cuts this short: a decayed count, a mean rating, a history, the days since a purchase and known_time
-    hang on every earlier day. Naming a year of marks in each of a year of marks would take 100 MB. The catalogue is
-    named on every day of a table that reads it.
+    hang on every earlier day. The catalogue is named on every day of a table that reads it.
     """
-    inputs: dict[str, list[str]] = {}
-    names: dict[str, list[str]] = {}
-    for mark in marks:
-        if mark.table in RESTS_ON[name]:
-            names.setdefault(mark.day, []).append(mark.name)
+    own = [mark for mark in marks if mark.table in RESTS_ON[name]]
     always = [mark.name for mark in marks if mark.table == "items" and name in CATALOGUE]
-    of = "+".join(RESTS_ON[name])
-    digest = hashlib.sha256()
-    for day in sorted({*names, *asked}):
-        today = sorted(names.get(day, []))
-        if today:  # a day that was asked for and has nothing must not change the hash of those after it
-            digest.update("\n".join([day, *today]).encode())
-        inputs[day] = [*today, *always, f"safe/{of}/..{day}@{digest.hexdigest()[:16]}"]
+    so_far = up_to("safe", RESTS_ON[name], own)
+    today: dict[str, list[str]] = {}
+    for mark in own:
+        today.setdefault(mark.day, []).append(mark.name)
+    inputs: dict[str, list[str]] = {}
+    for day in sorted({*so_far, *asked}):
+        last = max((each for each in so_far if each <= day), default=None)
+        inputs[day] = [*sorted(today.get(day, [])), *always, *([so_far[last]] if last else [])]
     return inputs
 
 

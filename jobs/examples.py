@@ -17,7 +17,7 @@ from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
 from jobs.features import end_of_day, training_rows
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Mark, Warehouse, arrow_schema, warehouse
+from jobs.warehouse import Mark, Warehouse, arrow_schema, up_to, warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -254,14 +254,12 @@ def _write(house: Warehouse, name: str, rows: "pa.Table", inputs: Iterable[Mark]
 
     if not rows.num_rows:
         raise Refused(f"examples/{name} would have no rows", do="see 'python -m jobs tables'")
-    grouped: dict[str, list[str]] = {}
+    grouped: dict[tuple[str, str], list[Mark]] = {}
     for mark in inputs:
-        grouped.setdefault(f"{mark.zone}/{mark.table}", []).append(mark.name)
+        grouped.setdefault((mark.zone, mark.table), []).append(mark)
     named = [
-        marks[0]
-        if len(marks) == 1
-        else f"{of}/*@{hashlib.sha256(chr(10).join(sorted(marks)).encode()).hexdigest()[:16]}"
-        for of, marks in grouped.items()
+        marks[0].name if len(marks) == 1 else max(up_to(zone, [of], marks).items())[1]
+        for (zone, of), marks in grouped.items()
     ]
     with house.attempt("examples", name) as attempt:
         attempt.folder(WHOLE).mkdir(parents=True)

@@ -106,10 +106,9 @@ def run(args: argparse.Namespace) -> int:
 
 def only(shop: Source, wanted: Sequence[str]) -> Source:
     """The source as far as it feeds these tables; `Usage` for a table that it does not feed."""
-    fed = {m.table for m in shop.rows} | {m.table for m in shop.parquet} | {m.table for m in shop.streams}
     for name in wanted:
-        if name not in fed:
-            raise Usage(f"'{shop.name}' has no table '{name}'", do=suggest(name, fed))
+        if name not in shop.fed:
+            raise Usage(f"'{shop.name}' has no table '{name}'", do=suggest(name, shop.fed))
     parquet = tuple(made for made in shop.parquet if made.table in wanted)
     streams = tuple(made for made in shop.streams if made.table in wanted)
     used = {view for made in parquet for view in made.views} | {made.view for made in streams}

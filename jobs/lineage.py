@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jobs.console import Problem, Usage, suggest
 from jobs.tables import WHOLE, ZONES, tables
-from jobs.warehouse import Mark, Name, Warehouse
+from jobs.warehouse import Ancestry, Mark, Name, Warehouse
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ def unresolved(house: Warehouse, name: str) -> str:
     asked = Name.of(name)
     if asked.zone not in ZONES:
         return "a setting"
-    if asked.day == "*":
-        return "all its days, by one hash"
     if asked.day.startswith(".."):
-        return "all days up to this one, by one hash"
+        behind = Ancestry(house).behind(name)
+        return (
+            f"all {len(behind)} partitions up to this day" if behind else "all up to this day; one was replaced since"
+        )
     now = house.mark(asked.zone, asked.table, asked.day)
     return f"replaced since, now @{Name.of(now.name).hash}" if now else "gone"

@@ -117,7 +117,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Name:
-    """A mark's name in its parts: zone/table/day@hash. `day` is `*` or `..DAY` where one hash stands for many marks."""
+    """A mark's name in its parts: zone/table/day@hash. Or zone/table+table/..DAY@hash, of all up to a day (`up_to`)."""
 
     zone: str
     table: str
@@ -135,6 +135,45 @@ class Name:
         zone, _, rest = path.partition("/")
         name, _, day = rest.rpartition("/")
         return cls(zone, name, day, digest)
+
+
+def up_to(zone: str, names: Iterable[str], marks: Iterable[Mark]) -> dict[str, str]:
+    """For each day with marks of these tables one name for all of them up to it: a year of days that each named a year
+    of marks would take 100 MB. `Ancestry` says which marks such a name stands for."""
+    by_day: dict[str, list[str]] = {}
+    for mark in marks:
+        by_day.setdefault(mark.day, []).append(mark.name)
+    digest, found = hashlib.sha256(), dict[str, str]()
+    for day in sorted(by_day):
+        digest.update("\n".join([day, *sorted(by_day[day])]).encode())
+        found[day] = f"{zone}/{'+'.join(names)}/..{day}@{digest.hexdigest()[:16]}"
+    return found
+
+
+class Ancestry:
+    """What the names among a mark's inputs stand for, as long as none of it was replaced."""
+
+    def __init__(self, house: "Warehouse") -> None:
+        self.house = house
+        self._known: dict[tuple[str, str], tuple[list[Mark], dict[str, str]]] = {}
+
+    def behind(self, name: str) -> list[Mark]:
+        """The marks that bear this name, or that it stands for; none if one of them was replaced since."""
+        asked = Name.of(name)
+        if not asked.day.startswith("..") or asked.zone not in ZONES:
+            mark = self.house.find(name)
+            return [] if mark is None else [mark]
+        key, names = (asked.zone, asked.table), asked.table.split("+")
+        if not set(names) <= {t.name for t in tables(asked.zone)}:
+            return []
+        if key not in self._known:
+            marks = [mark for each in names for mark in self.house.marks(asked.zone, each)]
+            self._known[key] = marks, up_to(asked.zone, names, marks)
+        marks, known = self._known[key]
+        last = max((day for day in known if day <= asked.day[2:]), default=None)
+        if last is None or Name.of(known[last]).hash != asked.hash:
+            return []
+        return [mark for mark in marks if mark.day <= last]
 
 
 def stale(outputs: Iterable[Mark], inputs: Mapping[str, Iterable[Mark | str]]) -> dict[str, str]:
@@ -296,7 +335,7 @@ class Warehouse:
         asked = Name.of(name)
         if asked.zone not in ZONES or asked.table not in {t.name for t in tables(asked.zone)}:
             return None
-        if "*" in asked.day or "/" in asked.day or asked.day.startswith("."):
+        if "/" in asked.day or asked.day.startswith("."):
             return None
         found = (self.mark(asked.zone, asked.table, asked.day, state) for state in ("published", "proposed"))
         return next((mark for mark in found if mark is not None and mark.name == name), None)

@@ -17,17 +17,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jobs.console import OK, Problem, Usage, grid, narrate, one_of, say
+from jobs.console import OK, Problem, Usage, grid, narrate, say
+from jobs.fetching import is_address, landed
 from jobs.house import doctor, page, processes
 from jobs.house.environment import airflow, run_folder
 from jobs.house.services import PORTS, migrate, running
+from jobs.mapping import shop_of
+from jobs.sources import source
 from jobs.tables import WHOLE
 from jobs.warehouse import home, in_threads, warehouse, write_atomically
 
 MARK = "ENDCAP_RUN"
-SHOPS = ("grocer", "sample", "electronics")
-MODELS = {"grocer": ("encoder", "recommender"), "sample": ("encoder", "recommender"), "electronics": ("encoder",)}
-"""What a shop can teach: the electronics shop has judgements, and no purchases."""
+TEACHES = {"encoder": {"items", "judgements"}, "recommender": {"items", "visitors", "interactions"}}
+"""The tables without which a model can neither be taught nor judged."""
 ASKED = 3  # examples of each kind at the end
 
 
@@ -146,29 +148,38 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def confs(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
+def learnable(args: argparse.Namespace) -> list[str]:
+    """The models that the shop's tables can teach. What a folder's own mapping says is looked up in the folder."""
+    shop = source(args.shop)
+    if shop.mapped and args.folder:
+        address = is_address(args.folder)
+        folder = landed(shop.name, args.folder) if address else Path(args.folder).expanduser().resolve()
+        shop = shop_of(shop, folder)
+    return [model for model, needed in TEACHES.items() if needed <= shop.fed]
+
+
+def confs(args: argparse.Namespace, models: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """What each DAG is triggered with. A Param that was not given is left to the DAG."""
-    models = list(MODELS[args.shop])
     refresh: dict[str, Any] = {"shop": args.shop, "examples": models}
     train: dict[str, Any] = {"shop": args.shop, "models": models}
     if args.folder:
-        local = "://" not in args.folder
-        refresh["folder"] = str(Path(args.folder).expanduser().resolve()) if local else args.folder
+        address = is_address(args.folder)
+        refresh["folder"] = args.folder if address else str(Path(args.folder).expanduser().resolve())
     for name in ("first", "last"):
         if getattr(args, name):
             refresh[name] = getattr(args, name).isoformat()
     if args.pairs is not None:
         train["pairs"] = args.pairs
-    return [("refresh_data", refresh), ("train_models", train)]
+    return [("refresh_data", refresh), *([("train_models", train)] if models else [])]
 
 
 def check(args: argparse.Namespace) -> None:
     """Words first, then the machine; nothing is started before both are right."""
-    one_of("shop", args.shop, SHOPS)
-    if args.folder and "://" not in args.folder and not Path(args.folder).expanduser().is_dir():
+    shop = source(args.shop)
+    if args.folder and not is_address(args.folder) and not Path(args.folder).expanduser().is_dir():
         raise Usage(f"no folder '{args.folder}'", do="give the folder that holds the shop's files")
-    if args.shop == "electronics" and not args.folder and not (home() / args.shop / "warehouse").is_dir():
-        raise Usage("the electronics shop is files of yours", do="make run SHOP=electronics FROM=DIR")
+    if shop.needs_folder and not args.folder:
+        raise Usage(f"the shop '{shop.name}' is files of yours", do=f"make run SHOP={shop.name} FROM=DIR")
     if args.first and args.last and args.first > args.last:
         raise Usage(f"first day {args.first} is after last day {args.last}", do="exchange them")
     for name, value in (("first", args.first), ("last", args.last)):
@@ -195,14 +206,14 @@ def _environment(args: argparse.Namespace, mark: str) -> dict[str, str]:
     return environ
 
 
-def execute(args: argparse.Namespace, mark: str) -> tuple[int, Told, int, Path]:
+def execute(args: argparse.Namespace, models: list[str], mark: str) -> tuple[int, Told, int, Path]:
     """Run both DAGs in one process of ours: exit code, what was told, peak memory in bytes, and the log."""
     folder = run_folder() / "logs"
     log, progress = folder / f"run-{args.shop}-{mark}.log", folder / f"run-{args.shop}-{mark}.jsonl"
     progress.touch()
     told = Told()
     meter = Meter(mark, told)
-    words = [sys.executable, "-m", "jobs.house.runner", str(progress), json.dumps(confs(args))]
+    words = [sys.executable, "-m", "jobs.house.runner", str(progress), json.dumps(confs(args, models))]
     with log.open("wb") as stream, progress.open(encoding="utf-8") as heard:
         child = subprocess.Popen(
             words,
@@ -262,12 +273,12 @@ def _some(shop: str, zone: str, name: str, column: str) -> list[str]:
     return sorted(counted, key=lambda value: (-counted[value], value))[:ASKED]
 
 
-def examples(shop: str) -> list[dict[str, Any]]:
+def examples(shop: str, models: list[str]) -> list[dict[str, Any]]:
     """Three searches and three recommendations, answered by the champions."""
     asked: dict[str, list[str]] = {}
-    if "encoder" in MODELS[shop]:
+    if "encoder" in models:
         asked["search"] = _some(shop, "safe", "searches", "query") or _some(shop, "safe", "judgements", "query")
-    if "recommender" in MODELS[shop]:
+    if "recommender" in models:
         asked["recommend"] = _some(shop, "clean", "interactions", "visitor_id")
 
     def ask(kind: str) -> list[dict[str, Any]]:
@@ -287,7 +298,7 @@ def _report(shop: str, name: str) -> Any:
         return None
 
 
-def gather(shop: str, told: Told, peak: int, seconds: float) -> dict[str, Any]:
+def gather(shop: str, models: list[str], told: Told, peak: int, seconds: float) -> dict[str, Any]:
     """Everything that the page shows."""
     subprocess.run([sys.executable, "-m", "jobs", "law", "--shop", shop], capture_output=True, check=False, cwd=home())
     return {
@@ -303,7 +314,7 @@ def gather(shop: str, told: Told, peak: int, seconds: float) -> dict[str, Any]:
         "search": _report(shop, "search"),
         "recommend": _report(shop, "recommend"),
         "models": next(iter(_ask("models", "list", "--shop", shop, "--json")), None),
-        "examples": examples(shop),
+        "examples": examples(shop, models),
     }
 
 
@@ -321,14 +332,15 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)
     began = time.monotonic()
     with registered(args.shop) as mark:
+        models = learnable(args)
         migrate(args.shop)
-        code, told, peak, log = execute(args, mark)
+        code, told, peak, log = execute(args, models, mark)
         if code != OK:
             print(timings(told))
             why = told.faults[-1] if told.faults else "Airflow ended before a task did"
             raise Problem(why, where=str(log), do="mend it and run the same again: what is published stays")
         with narrate("the page of results"):
-            results = gather(args.shop, told, peak, time.monotonic() - began)
+            results = gather(args.shop, models, told, peak, time.monotonic() - began)
         path = home() / args.shop / "reports" / "run.html"
         write_atomically(path, page.html(results))
         write_atomically(path.with_suffix(".json"), json.dumps(results, indent=1, default=str) + "\n")

@@ -187,6 +187,12 @@ class Source:
     cleaning: Mapping[str, Any] | None = None  # what differs from the defaults of `clean`'s policy
 
     @property
+    def fed(self) -> frozenset[str]:
+        """The raw tables that it has files for; none yet, if the folder says itself how they become tables."""
+        made: tuple[RowFile | ParquetTable | ParquetStream, ...] = (*self.rows, *self.parquet, *self.streams)
+        return frozenset(each.table for each in made)
+
+    @property
     def opened(self) -> datetime:
         """The shop's first moment (UTC): an event before it has a wrong clock."""
         return datetime.combine(self.first, time(), UTC)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jobs.warehouse import home, warehouse
+from jobs.warehouse import Ancestry, home, warehouse
 from models.bundle import SEAL, bundles
 from models.serving.faults import Fault
 from models.serving.feedback import utc_now
@@ -80,7 +80,7 @@ def trace(shop: str, names: Iterable[str]) -> dict[str, Any]:
     partition that was replaced since by another attempt, or a file without a hash. At most `MOST_MARKS`
     partitions are followed; `whole` says whether that was enough.
     """
-    house = warehouse(shop)
+    ancestry = Ancestry(warehouse(shop))
     met: dict[str, tuple[str, ...]] = {}
     files: dict[str, str] = {}
     missing: set[str] = set()
@@ -89,13 +89,16 @@ def trace(shop: str, names: Iterable[str]) -> dict[str, Any]:
         name = ahead.pop()
         if name in met:
             continue
-        mark = house.find(name)
-        if mark is None:
+        behind = ancestry.behind(name)
+        if not behind:
             missing.add(name)
             continue
-        met[name] = mark.inputs
-        files.update({str(file): str(digest) for file, digest in dict(mark.notes.get("files", {})).items()})
-        ahead.extend(each for each in mark.inputs if each not in met)
+        if behind[0].name != name:  # one name for many
+            met[name] = tuple(mark.name for mark in behind)
+        else:
+            met[name] = behind[0].inputs
+            files.update({str(file): str(digest) for file, digest in dict(behind[0].notes.get("files", {})).items()})
+        ahead.extend(each for each in met[name] if each not in met)
     return {
         "partitions": [{"name": name, "inputs": list(inputs)} for name, inputs in sorted(met.items())],
         "files": [{"file": file, "sha256": digest} for file, digest in sorted(files.items())],

@@ -62,8 +62,8 @@ COPY (
 # The clean ids of one kind, and of each row that was merged into another the id that is kept.
 IDS = """
 SELECT {column} AS id, {column} AS kept FROM read_parquet({clean}, hive_partitioning = false)
-UNION ALL SELECT {column}, kept_id FROM read_parquet({links}, hive_partitioning = false) WHERE merged
 """
+MERGED = "UNION ALL SELECT {column}, kept_id FROM read_parquet({links}, hive_partitioning = false) WHERE merged"
 COPY = """
 import sys
 from pyspark.sql import functions as F
@@ -138,10 +138,11 @@ def duck(house: Warehouse, marks: list[Mark], folder: Path) -> tuple[float, int]
     def files(name: str) -> str:
         return str([str(path) for path in house.files(house.marks("clean", name))])
 
-    ids = {
-        owner: IDS.format(column=column, clean=files(owner), links=files(LINKS[owner]))
-        for column, owner in OWNERS.items()
-    }
+    ids = {}
+    for column, owner in OWNERS.items():
+        links = files(LINKS[owner])
+        merged = MERGED.format(column=column, links=links) if links != "[]" else ""
+        ids[owner] = IDS.format(column=column, clean=files(owner)) + merged
     began = time.monotonic()
     with duckdb.connect(config={"memory_limit": "6GB", "temp_directory": str(folder / "spill")}) as engine:
         engine.execute("SET TimeZone = 'UTC'")

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import lineage
 from jobs.console import Problem, Usage
-from jobs.warehouse import Mark, Name, Warehouse, stale, warehouse
+from jobs.warehouse import Ancestry, Mark, Name, Warehouse, stale, up_to, warehouse
 
 DAY = "2017-01-01"
 
@@ -30,7 +30,6 @@ def house(home: Path) -> Warehouse:
 def test_a_name_in_its_parts() -> None:
     assert Name.of("safe/items/whole@0123") == Name("safe", "items", "whole", "0123")
     assert Name.of("safe/a+b/..2017-01-01@01") == Name("safe", "a+b", "..2017-01-01", "01")
-    assert Name.of("stats/item_stats/*@01").day == "*"
 
 
 def test_the_tree_goes_down_to_the_files_and_says_what_was_replaced(house: Warehouse) -> None:
@@ -58,7 +57,7 @@ def test_the_tree_goes_down_to_the_files_and_says_what_was_replaced(house: Wareh
     assert words["file a.csv"] == "sha256 eeeeeeeeeeeeeeee"
     assert words[gone] == f"replaced since, now @{safe.sha256[:16]}"
     assert words["policy/key_epoch/whole@1"] == "a setting"
-    assert "all days up to this one" in words[f"safe/reviews/..{DAY}@11"]
+    assert words[f"safe/reviews/..{DAY}@11"] == "all up to this day; one was replaced since"
     assert words[items.name].endswith("; see above")
 
 
@@ -112,3 +111,21 @@ def test_a_name_leads_to_its_mark_until_it_is_replaced(put: Callable[..., Any], 
     assert house.find(f"clean/reviews/{DAY}@{'0' * 16}") is None
     for name in ("policy/key_epoch/whole@1", "safe/*/..2017-01-01@1", "safe/reviews/*@1", "nothing"):
         assert house.find(name) is None
+
+
+def test_one_name_stands_for_all_up_to_a_day_until_one_of_them_is_replaced(
+    put: Callable[..., Any], house: Warehouse
+) -> None:
+    days = ("2017-01-01", "2017-01-02", "2017-01-04")
+    marks = [mark(house, "safe", name, day) for name in ("reviews", "searches") for day in days]
+    names = up_to("safe", ("reviews", "searches"), marks)
+    assert sorted(names) == list(days) and names[days[1]].startswith("safe/reviews+searches/..2017-01-02@")
+    ancestry = Ancestry(house)
+    assert ancestry.behind(names[days[1]]) == [m for m in marks if m.day != days[2]]
+    without = names[days[1]].replace(days[1], "2017-01-03")  # a day on which nothing happened
+    assert ancestry.behind(without) == ancestry.behind(names[days[1]])
+    assert ancestry.behind(marks[0].name) == [marks[0]]
+    for wrong in (names[days[0]].replace(days[0], days[2]), "safe/nix/..2017-01-02@1", "nix/reviews/..2017-01-02@1"):
+        assert ancestry.behind(wrong) == []
+    put("toy", "safe", "reviews", [{"review_id": "r1"}], days[1])
+    assert Ancestry(house).behind(names[days[0]]) and not Ancestry(house).behind(names[days[1]])

@@ -22,7 +22,7 @@ def args(*words: str) -> argparse.Namespace:
 
 
 def test_params_that_were_not_given_are_left_to_the_dag() -> None:
-    refresh, train = running.confs(args("--shop", "sample"))
+    refresh, train = running.confs(args("--shop", "sample"), ["encoder", "recommender"])
     assert refresh == ("refresh_data", {"shop": "sample", "examples": ["encoder", "recommender"]})
     assert train == ("train_models", {"shop": "sample", "models": ["encoder", "recommender"]})
 
@@ -40,7 +40,7 @@ def test_params_that_were_given(tmp_path: Path) -> None:
         "--pairs",
         "64",
     )
-    refresh, train = running.confs(args(*words))
+    refresh, train = running.confs(args(*words), ["encoder"])
     assert refresh[1] == {
         "shop": "electronics",
         "examples": ["encoder"],
@@ -49,6 +49,42 @@ def test_params_that_were_given(tmp_path: Path) -> None:
         "last": "2017-01-31",
     }
     assert train[1] == {"shop": "electronics", "models": ["encoder"], "pairs": 64}
+
+
+@pytest.mark.parametrize(
+    ("shop", "models"),
+    [("sample", ["encoder", "recommender"]), ("electronics", ["encoder"]), ("open_bandit", [])],
+)
+def test_a_shop_teaches_what_its_tables_can(shop: str, models: list[str]) -> None:
+    assert running.learnable(args("--shop", shop)) == models
+    assert len(running.confs(args("--shop", shop), models)) == (2 if models else 1)
+
+
+MAPPED = """
+first = 2020-01-01
+last = 2020-01-02
+
+[items]
+files = "goods.csv"
+[items.columns]
+item_id = "sku"
+title = "name"
+
+[judgements]
+files = "grades.csv"
+[judgements.columns]
+query = "asked"
+item_id = "sku"
+grade = "grade"
+rater = { value = "us" }
+"""
+
+
+def test_a_folder_of_files_teaches_what_its_mapping_names(tmp_path: Path) -> None:
+    (tmp_path / "goods.csv").write_text("sku,name\n1,tea\n")
+    (tmp_path / "grades.csv").write_text("asked,sku,grade\ntea,1,3\n")
+    (tmp_path / "endcap.toml").write_text(MAPPED)
+    assert running.learnable(args("--shop", "files", "--from", str(tmp_path))) == ["encoder"]
 
 
 @pytest.mark.parametrize(
