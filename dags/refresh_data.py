@@ -6,8 +6,9 @@ can be run alone (`python -m jobs STEP --shop SHOP`); what is handed over is a p
 **Scheduled** every night for the day before (`partition_key`): it imports its day, and then refreshes whatever is
 stale (`--stale`): its day, and what hangs on a day that came late or was corrected. **By hand** give
 `first` and `last`, or neither for all that the shop has. A refused row lies in quarantine with its reason
-(`python -m jobs quarantine --shop SHOP`); a refused day stops the run at `validate`, whose page links to Data Docs,
-and what was published before still stands.
+(`python -m jobs quarantine --shop SHOP`). A refused day fails its task, whose page links to Data Docs, and so the run;
+but it holds up no other day: the steps behind it go on with what is published, and what was published before still
+stands. Only training sets wait for a run in which nothing was refused.
 
 **Backfill** from *Trigger, Backfill* or by `POST /api/v2/backfills`: one run a day, in order if you ask for one active
 run at a time, and a day that fails holds up no other. A day counts if 03:00 UTC of it lies in the range, so let the
@@ -17,6 +18,8 @@ range end at 23:59. A backfill writes no training sets: they would know less tha
 """
 
 from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param
 from command_line import DEFAULTS, FOLDER, SHOP, CheckParams, CommandLine, Validate
@@ -31,6 +34,7 @@ RANGE = {"--shop": SHOP_NAME, "--first": FIRST, "--last": LAST}
 BY_PARTITION = "dag_run.partition_key and not (params.first or params.last)"
 GIVEN = {"--shop": SHOP_NAME, "--first": "{{ params.first or '' }}", "--last": "{{ params.last or '' }}"}
 STALE = {"--stale": "{{ 'yes' if params.stale or (" + BY_PARTITION + ") else 'no' }}"}
+GO_ON = "all_done_min_one_success"  # of the step before and the import: on after a refusal, not after a lost import
 PUBLISHED = [Asset(f"safe.{table('safe', name).name}") for name in ("items", "interactions", "searches", "rankings")]
 STATS = [Asset(f"stats.{t.name}") for t in tables("stats")]
 ASSETS = {name: Asset(f"examples.{name}") for name in ("recommender", "encoder")}
@@ -38,9 +42,9 @@ if not {t.name for t in tables("examples")} >= set(ASSETS):
     raise ValueError(f"no such training sets: {sorted(ASSETS)}")
 
 
-def refresh(name: str, kind: type[CommandLine] = CommandLine, outlets: list[Asset] | None = None) -> CommandLine:
+def refresh(name: str, kind: type[CommandLine] = CommandLine, **more: Any) -> CommandLine:
     """One step that knows what is stale: over the days given, or over all days in a run of one partition."""
-    return kind(task_id=name, words=["jobs", name], options=GIVEN, flags=STALE, outlets=outlets or [])
+    return kind(task_id=name, words=["jobs", name], options=GIVEN, flags=STALE, **more)
 
 
 def examples(model: str) -> CommandLine:
@@ -113,11 +117,17 @@ with DAG(
             "--last": LAST,
         },
     )
-    clean, anonymise = refresh("clean"), refresh("anonymise")
-    validate = refresh("validate", Validate, PUBLISHED)
-    aggregate = refresh("aggregate", outlets=STATS)
-    materialise = CommandLine(task_id="materialise", words=["jobs", "materialise"], options=GIVEN)
+    clean = refresh("clean")
+    anonymise = refresh("anonymise", trigger_rule=GO_ON)
+    validate = refresh("validate", Validate, trigger_rule=GO_ON, outlets=PUBLISHED)
+    aggregate = refresh("aggregate", trigger_rule=GO_ON, outlets=STATS)
+    materialise = CommandLine(task_id="materialise", words=["jobs", "materialise"], options=GIVEN, trigger_rule=GO_ON)
     dictionary = CommandLine(task_id="dictionary", words=["jobs", "dictionary"], options={"--shop": SHOP_NAME})
     training_sets = [examples("recommender"), examples("encoder")]
 
-    check_params >> load >> clean >> anonymise >> validate >> aggregate >> materialise >> [*training_sets, dictionary]
+    check_params >> load >> clean
+    for step, after in pairwise([clean, anonymise, validate, aggregate, materialise]):
+        [load, step] >> after
+    materialise >> dictionary
+    for training_set in training_sets:
+        [clean, anonymise, validate, aggregate, materialise] >> training_set

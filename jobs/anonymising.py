@@ -241,7 +241,7 @@ class Anonymiser:
             good = [day for day in inputs if day not in left]
             for day in left:
                 shutil.rmtree(attempt.folder(day))
-            self.house.propose_days(attempt, good, step=STEP, counts=by_day, inputs=inputs, notes=notes)
+            self.house.propose_days(attempt, good, step=STEP, counts=by_day, inputs=inputs, notes=notes, keep=True)
         for day in good:
             self.house.forgive("safe", name, STEP, day)
         if left:

@@ -77,11 +77,15 @@ def robots(searches: Sequence[Path], interactions: Sequence[Path], policy: Polic
         return [(visitor, day) for visitor, day in live.execute(ROBOTS, given).fetchall()]
 
 
+BROWSED = ("searches", "rankings", "interactions")
+"""Tables in which a robot's visit leaves rows."""
+
+
 def browsing(name: str) -> Column:
     """True for rows of table `name` that a robot's visit leaves."""
     if name == "interactions":
         return F.col("kind").isin(*BROWSING, "cart", "dwell")
-    return F.lit(name in ("searches", "rankings"))
+    return F.lit(name in BROWSED)
 
 
 def unmatched(

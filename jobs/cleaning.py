@@ -9,7 +9,7 @@ and kept as JSON in quarantine. Counts come from the footers of written files.
 import argparse
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -150,7 +150,6 @@ class Cleaner:
     def __init__(self, spark: "SparkSession", house: Warehouse):
         self.house, self.policy = house, load(house.shop)
         self.chinese = values.simplified_pairs(spark) if self.policy.simplify else None
-        self.watched: list[Mark] = []
         self.robots: list[tuple[str, date]] = []
 
     def watch(self, days: Iterable[str]) -> None:
@@ -161,7 +160,6 @@ class Cleaner:
             for name in ("searches", "interactions")
         }
         files = {name: self.house.files(found) for name, found in marks.items()}
-        self.watched = [mark for found in marks.values() for mark in found]
         self.robots = behaviour.robots(files["searches"], files["interactions"], self.policy)
 
     def known(self, spark: "SparkSession", declared: Table) -> tuple[dict[str, DataFrame], list[Mark]]:
@@ -184,8 +182,7 @@ class Cleaner:
 
     def lonely(self, marks: Sequence[Mark]) -> list[tuple[str, int]]:
         """Returns and cancellations without a purchase before them, by file and row."""
-        first = date.fromisoformat(marks[0].day) - timedelta(days=self.policy.return_days)
-        reach = self.house.marks("raw", "interactions", first.isoformat(), marks[-1].day)
+        reach = within_return(self.house, marks[0].day, marks[-1].day, self.policy)
         merged = [
             (owner, row[column], row["kept_id"])
             for column, owner in OWNERS.items()
@@ -217,19 +214,15 @@ class Cleaner:
             out = {day: count for (day, _, _), count in outcomes(attempt).items()}
             by_day = law(marks, found, kept, out, merged)
             counting.check(STEP, name, by_day)
-            inputs = {mark.day: [mark] for mark in marks if mark.day not in over}
+            good = [mark for mark in marks if mark.day not in over]
+            inputs = {mark.day: [mark] for mark in good}
             for day in over:
                 shutil.rmtree(attempt.folder(day), ignore_errors=True)
                 shutil.rmtree(refused.folder(day), ignore_errors=True)
             stale = set(house.days("quarantine", f"{STEP}.{name}"))
             house.propose_days(refused, [d for d in inputs if d in bad_days or d in stale], step=STEP, inputs=inputs)
-            watched = [m for m in self.watched if self.robots and "visitor_id" in declared.names]
-            judged_by = {
-                day: [*own, *judges, *[m for m in watched if m.day == day and m.table != name]]
-                for day, own in inputs.items()
-            }
-            notes = {day: {"policy": self.policy.sha256} for day in inputs}
-            house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=judged_by, notes=notes)
+            rests = {mark.day: [*judges, *rests_on(house, name, mark, by_day[mark.day], self.policy)] for mark in good}
+            house.propose_days(attempt, inputs, step=STEP, counts=by_day, inputs=rests, keep=True)
         for day in inputs:
             house.forgive("clean", name, STEP, day)
         if over:
@@ -271,15 +264,42 @@ class Cleaner:
         return count if wanted == "merge" else 0
 
 
+def within_return(house: Warehouse, first: str, last: str, policy: Policy) -> list[Mark]:
+    """Raw interactions of these days, and of those before them from which something can still come back."""
+    earliest = date.fromisoformat(first) - timedelta(days=policy.return_days)
+    return house.marks("raw", "interactions", earliest.isoformat(), last)
+
+
+def setting(policy: Policy) -> str:
+    """How the policy stands among the inputs."""
+    return f"policy/cleaning/{WHOLE}@{policy.sha256}"
+
+
 def refused_as(raw: Mark, policy: Policy) -> tuple[str, ...]:
     """What a refusal is about: the rows, the policy, and the code that refused them."""
-    return (raw.name, f"policy/cleaning/{WHOLE}@{policy.sha256}", f"code@{code_version()}")
+    return (raw.name, setting(policy), f"code@{code_version()}")
+
+
+def rests_on(house: Warehouse, name: str, raw: Mark, counts: Mapping[str, int], policy: Policy) -> list[Mark | str]:
+    """What a clean partition hangs on, beside the ids that the shop has: if one of these changes, it is stale.
+
+    Its raw rows and the policy; where robots leave rows, whatever tells robots of that day; and if a return waited for
+    its purchase, every day on which that may lie.
+    """
+    watched = [
+        mark
+        for other in ("searches", "interactions")
+        if name in behaviour.BROWSED and (mark := house.mark("raw", other, raw.day)) is not None and mark.rows
+    ]
+    lonely = counts.get(f"{counting.REASON}unmatched", 0)
+    before = within_return(house, raw.day, raw.day, policy) if name == "interactions" and lonely else []
+    return [raw, setting(policy), *watched, *before]
 
 
 def stale(house: Warehouse, name: str, marks: Iterable[Mark], policy: Policy) -> list[Mark]:
-    """The raw partitions whose clean one is missing, was made of other rows or by another policy, or lacks rows that
+    """The raw partitions whose clean one is missing, was made of something else (`rests_on`), or lacks rows that
     named an item or a visitor which has been delivered since (within the policy's days of grace). Not those that were
-    refused as they are."""
+    refused as they are, nor those that were retired."""
     judges = {
         mark.name
         for column, owner in OWNERS.items()
@@ -290,18 +310,18 @@ def stale(house: Warehouse, name: str, marks: Iterable[Mark], policy: Policy) ->
     newest = max((day for day in days if day != WHOLE), default=None)
     grace = (date.fromisoformat(newest) - timedelta(days=policy.grace_days)).isoformat() if newest else ""
 
-    known = house.refusals("clean", name, STEP)
+    known, retired = house.refusals("clean", name, STEP), house.retired("clean")
 
     def fresh(raw: Mark) -> bool:
-        if raw.day in known and known[raw.day].of == refused_as(raw, policy):
+        if raw.day < retired or (raw.day in known and known[raw.day].of == refused_as(raw, policy)):
             return True
         done = house.mark("clean", name, raw.day)
-        if done is None or raw.name not in done.inputs or done.notes.get("policy") != policy.sha256:
+        if done is None or done.schema != schema_fingerprint(table("clean", name)):
             return False
-        if done.schema != schema_fingerprint(table("clean", name)):
-            return False
-        waiting = done.counts.get(f"{counting.REASON}orphan", 0) and raw.day >= grace
-        return not waiting or judges <= set(done.inputs)
+        needed = {i if isinstance(i, str) else i.name for i in rests_on(house, name, raw, done.counts, policy)}
+        if done.counts.get(f"{counting.REASON}orphan", 0) and raw.day >= grace:
+            needed |= judges
+        return needed <= set(done.inputs)
 
     return [mark for mark in marks if not fresh(mark)]
 

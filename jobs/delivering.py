@@ -378,7 +378,7 @@ def check_law(attempt: Attempt, ready: Mapping[str, Touched]) -> None:
 def empty_days(house: Warehouse, shop: Source, one: Delivery, name: str) -> list[str]:
     """Days up to a delivery that have no mark yet: without rows they are known to be empty, not missing."""
     span = days(shop.first, one.day) if table("raw", name).dated else [WHOLE]
-    return sorted(set(span) - set(house.days("raw", name)))
+    return sorted(day for day in set(span) - set(house.days("raw", name)) if day >= house.retired("raw"))
 
 
 def publish(house: Warehouse, attempt: Attempt, ready: Mapping[str, Touched], unmarked: Sequence[str]) -> None:

@@ -1,12 +1,11 @@
 """Keeping the warehouse: what nobody points to is collected, what is too old is retired, small files become one.
 
-Marks decide. Collecting never touches what a mark points to; retiring takes the marks away first and the files
-after them; compacting writes a new attempt and then moves the pointer. So each may be killed at any instruction and
-run again, and no mark ever points to nothing.
+Marks decide. Collecting never touches what a mark points to; retiring remembers the day first, then takes the marks
+away, and the files after them; compacting writes a new attempt and then moves the pointer. So each may be killed at any
+instruction and run again, and no mark ever points to nothing.
 """
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,16 +21,15 @@ from jobs.showing import size
 from jobs.tables import WHOLE, ZONES, table, tables
 from jobs.warehouse import (
     DAY_FOLDER,
-    STATES,
     Mark,
     Name,
+    State,
     Warehouse,
     arrow_schema,
     fingerprint,
     rows_of,
-    sync_folder,
+    states,
     warehouse,
-    write_atomically,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class Loose:
 
 def held(house: Warehouse, zone: str, name: str) -> set[tuple[str, str]]:
     """(attempt, day) of every mark of a table, proposed or published."""
-    return {(mark.attempt, mark.day) for state in STATES for mark in house.marks(zone, name, state=state)}
+    return {(mark.attempt, mark.day) for state in states(zone) for mark in house.marks(zone, name, state=state)}
 
 
 def loose(house: Warehouse, zone: str, name: str) -> list[Loose]:
@@ -84,14 +82,9 @@ def loose(house: Warehouse, zone: str, name: str) -> list[Loose]:
     return found
 
 
-def let_go(house: Warehouse, thing: Loose) -> float:
-    """When a reader can last have been told of it, in seconds since the epoch.
-
-    The newest of its files, or of the marks that took its place: a step that began before them may still read it.
-    """
-    days = [thing.day] if thing.day else [p.name.partition("=")[2] for p in thing.path.glob(f"{DAY_FOLDER}=*")]
-    marks = [house.folder(thing.zone, thing.table) / state / f"{day}.json" for state in STATES for day in days]
-    return max(map(modified, (thing.path, *thing.path.rglob("*"), *marks)))
+def let_go(thing: Loose) -> float:
+    """When a reader can last have been told of it, in seconds since the epoch: it was touched when a mark left it."""
+    return max(map(modified, (thing.path, *thing.path.rglob("*"))))
 
 
 def modified(path: Path) -> float:
@@ -107,7 +100,7 @@ def collectable(house: Warehouse, keep_hours: float) -> Iterator[Loose]:
     until = datetime.now(UTC).timestamp() - keep_hours * 3600
     for zone in ZONES:
         for declared in tables(zone):
-            yield from (thing for thing in loose(house, zone, declared.name) if let_go(house, thing) < until)
+            yield from (thing for thing in loose(house, zone, declared.name) if let_go(thing) < until)
 
 
 def remove(path: Path) -> None:
@@ -146,107 +139,79 @@ def collect(args: argparse.Namespace) -> int:
 # Retiring ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Part:
-    """One day of one table that is to go, with the attempts that its marks pointed to when it was listed."""
-
-    zone: str
-    table: str
-    day: str
-    attempts: tuple[str, ...]
-
-
-def too_old(house: Warehouse, before: str, zones: Sequence[str]) -> list[Mark]:
+def too_old(house: Warehouse, before: str, zones: Sequence[str]) -> list[tuple[State, Mark]]:
     """The marks, proposed and published, of days before `before`. Tables without days have no age, and stay."""
     return [
-        mark
+        (state, mark)
         for zone in zones
         for declared in tables(zone)
         if declared.dated
-        for state in STATES
+        for state in states(zone)
         for mark in house.marks(zone, declared.name, state=state)
         if mark.day < before and mark.day != WHOLE
     ]
 
 
-def journal(house: Warehouse) -> Path:
-    """What a retirement has set out to remove; it is there only while one is going on, or was killed."""
-    return house.root / "retiring.json"
-
-
-def unfinished(house: Warehouse) -> list[Part]:
-    """What an earlier retirement did not come to the end of."""
-    try:
-        parts = json.loads(journal(house).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    return [Part(**{**part, "attempts": tuple(part["attempts"])}) for part in parts]
-
-
-def unmark(house: Warehouse, part: Part) -> None:
-    """Take away a day's marks, those that readers follow first; a day that was written anew meanwhile keeps them."""
-    for state in reversed(STATES):
-        mark = house.mark(part.zone, part.table, part.day, state)
-        if mark is not None and mark.attempt in part.attempts:
-            folder = house.folder(part.zone, part.table) / state
-            (folder / f"{part.day}.json").unlink(missing_ok=True)
-            sync_folder(folder)
-    for path in house.folder(part.zone, part.table).glob(f"refused/*/{part.day}.json"):
-        path.unlink(missing_ok=True)
-
-
-def clear(house: Warehouse, part: Part) -> None:
-    """Remove a day's files from every attempt, but what a mark points to and what was written within the last hour."""
-    pointed = held(house, part.zone, part.table)
-    for attempt in (house.folder(part.zone, part.table) / "attempts").glob("*"):
-        folder = attempt / f"{DAY_FOLDER}={part.day}"
-        fresh = datetime.now(UTC).timestamp() - modified(folder) < HOUR and attempt.name not in part.attempts
-        if (attempt.name, part.day) not in pointed and not fresh:
-            remove(folder)
-        if not any(name == attempt.name for name, _ in pointed) and not fresh:
-            with suppress(OSError):  # other days still lie in it
-                attempt.rmdir()
-
-
-def finish(house: Warehouse, parts: Sequence[Part]) -> None:
-    """Marks first, then files, then the journal: killed anywhere, the same parts can be finished again."""
-    write_atomically(journal(house), json.dumps([asdict(part) for part in parts]) + "\n")
-    for part in parts:
-        unmark(house, part)
-    for part in parts:
-        clear(house, part)
-    journal(house).unlink()
+def leavings(house: Warehouse, before: str, zones: Sequence[str], gone: Iterable[Mark] = ()) -> list[Path]:
+    """The folders of days before `before` that no mark points to; but those of `gone`, not what is being written:
+    what was touched within the last hour."""
+    known = {house.attempt_of(mark).folder(mark.day) for mark in gone}
+    until = datetime.now(UTC).timestamp() - HOUR
+    return [
+        thing
+        for zone in zones
+        for declared in tables(zone)
+        if declared.dated
+        for pointed in [{house.attempt_of(m).folder(m.day) for s in states(zone)
+                         for m in house.marks(zone, declared.name, state=s)}]
+        for thing in sorted((house.folder(zone, declared.name) / "attempts").glob(f"*/{DAY_FOLDER}=*"))
+        if thing.name.partition("=")[2] < before and thing not in pointed
+        and (thing in known or modified(thing) < until)
+    ]  # fmt: skip
 
 
 def retire(args: argparse.Namespace) -> int:
-    """`python -m jobs retire --before DAY`: remove days that are too old, after listing exactly what goes."""
+    """`python -m jobs retire --before DAY`: remove days that are too old, after listing exactly what goes.
+
+    That they are retired is remembered: no later refresh makes them again of what the other zones still hold.
+    """
     house, before = warehouse(args.shop), args.before.isoformat()
     zones = [args.zone] if args.zone else list(ZONES)
-    left = unfinished(house)
-    marks = too_old(house, before, zones)
+    old = too_old(house, before, zones)
+    marks = [mark for _, mark in old]
+    left = leavings(house, before, zones)
     if not marks and not left:
         print(f"nothing is older than {before}" + (f" in zone {args.zone}" if args.zone else ""))
         return 0
     print(grid(["zone", "table", "days", "first", "last", "rows", "size"], listing(marks)))
     if left:
-        say(f"an earlier retirement was not finished: {len(left)} days of it go as well")
+        say(f"{len(left)} folders of days before {before} go as well, to which nothing points any more")
     if args.dry_run:
         print("Nothing was removed. Next: the same without --dry-run.")
         return 0
     if not args.yes and not agreed(args.shop):
         print("Nothing was removed.")
         return 0
-    attempts: dict[tuple[str, str, str], set[str]] = {}
-    for part in left:
-        attempts.setdefault((part.zone, part.table, part.day), set()).update(part.attempts)
-    for mark in marks:
-        attempts.setdefault((mark.zone, mark.table, mark.day), set()).add(mark.attempt)
-    finish(house, [Part(*key, tuple(sorted(names))) for key, names in sorted(attempts.items())])
-    print(f"removed {len(attempts)} days of tables before {before}; tables without days stay")
-    if any(zone == "safe" for zone, _, _ in attempts):
+    house.retire(zones, before)
+    for state, mark in reversed(old):  # those that readers follow first
+        house.unmark(mark, state)
+    for refusal in {path for mark in marks for path in refused(house, mark)}:
+        refusal.unlink(missing_ok=True)
+    for folder in leavings(house, before, zones, marks):
+        remove(folder)
+        with suppress(OSError):  # other days still lie in it
+            folder.parent.rmdir()
+    print(f"removed {len({(m.zone, m.table, m.day) for m in marks})} days of tables before {before}; "
+          "tables without days stay")  # fmt: skip
+    if any(mark.zone == "safe" for mark in marks):
         say("Statistics of later days rested on some of these.")
         say(f"Next: python -m jobs aggregate --shop {args.shop} --stale")
     return 0
+
+
+def refused(house: Warehouse, mark: Mark) -> list[Path]:
+    """What was remembered of a day's refusals."""
+    return list(house.folder(mark.zone, mark.table).glob(f"refused/*/{mark.day}.json"))
 
 
 def listing(marks: Iterable[Mark]) -> list[list[Any]]:

@@ -44,7 +44,10 @@ keyed AS (
 near AS (
   SELECT item_id, price, grams, first_value(item_id) OVER star AS other, first_value(price) OVER star AS other_price,
          first_value(grams) OVER star AS other_grams
-  FROM keyed WINDOW star AS (PARTITION BY block, band ORDER BY item_id)),
+  FROM keyed WINDOW star AS (PARTITION BY block, band ORDER BY item_id)
+  UNION ALL
+  SELECT item_id, price, grams, lag(item_id) OVER dear, lag(price) OVER dear, lag(grams) OVER dear
+  FROM keyed WINDOW dear AS (PARTITION BY block, band ORDER BY price, item_id)),
 alike AS (
   SELECT item_id, other, len(list_intersect(grams, other_grams))
          / len(list_distinct(list_concat(grams, other_grams))) AS likeness
@@ -54,7 +57,8 @@ alike AS (
 SELECT item_id AS id, other, 'title ' || round(max(likeness), 3) AS evidence
 FROM alike WHERE likeness >= $least GROUP BY ALL
 """  # noqa: S608  numbers of ours
-"""Items that are the same but for wording: linear in items, by stars around the smallest id of each band (Broder 1997).
+"""Items that are the same but for wording: linear in items, by stars around the smallest id of each band (Broder 1997),
+and by neighbours in price, as the star itself may be too cheap or too dear for all others.
 
 Blocked: same brand, category and currency, the same numbers in title and size ('500 g' is not '1 kg'), and prices at
 most 5 % apart. Then the Jaccard similarity of the titles' groups of three characters decides.
@@ -70,10 +74,11 @@ WITH told AS (
   WHERE length(regexp_replace(phone, '\\D', '', 'g')) >= 7 AND regexp_matches(name, '\\p{L}')),
 hashed AS (SELECT visitor_id, kind || ' ' || sha256($salt || kind || value)[:32] AS evidence FROM told)
 SELECT visitor_id AS id, min(visitor_id) OVER (PARTITION BY evidence) AS other, evidence
-FROM hashed QUALIFY id <> other
+FROM hashed QUALIFY id <> other AND count(*) OVER (PARTITION BY evidence) <= $most
 """
 """Accounts that share an e-mail, or a telephone number and a name. Of a number the last nine digits count: with or
-without country code and trunk zero it is the same."""
+without country code and trunk zero it is the same. What more than `MOST_ACCOUNTS` share tells of nobody."""
+MOST_ACCOUNTS = 5
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def salt(key: Key) -> str:
 
 def pairs(live: "duckdb.DuckDBPyConnection", name: str, *, likeness: float, salt: str) -> list[Pair]:
     """The pairs among the rows of the view `name` (items or visitors), in order."""
-    asked = {"least": likeness} if name == "items" else {"salt": salt}
+    asked = {"least": likeness} if name == "items" else {"salt": salt, "most": MOST_ACCOUNTS}
     found = live.execute(ITEMS if name == "items" else VISITORS, asked).fetchall()
     return [Pair(*row) for row in sorted(found)]
 

@@ -164,7 +164,7 @@ def beside(house: Warehouse, name: str, marks: list[Mark], rows: Profile, last: 
     with_rows = [mark.day for mark in [*published.values(), *newest(house, name, None, last)] if mark.rows]
     newest_day = max((day for day in with_rows if day <= last), default=None)
     age = (date.fromisoformat(last) - date.fromisoformat(newest_day)).days if newest_day else None
-    return [{**row, "age": age if row is full[-1] else None} for row in full]
+    return [{**row, "age": age if row["day"] == newest_day else None} for row in full]
 
 
 # Judging -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ twice or one killed at any instruction leave the old partition or the new one, n
         published/2017-01-01.json       may be read downstream
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 State = Literal["proposed", "published"]
-STATES: tuple[State, ...] = ("proposed", "published")
 DAY_FOLDER = "_day"
+
+
+def states(zone: str) -> tuple[State, ...]:
+    """The kinds of pointers that a zone has, in the order in which a partition gets them."""
+    return ("proposed", "published") if zone in GATED else ("published",)
 
 
 def home() -> Path:
@@ -211,16 +216,16 @@ def write_atomically(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Make what was renamed or removed in a folder last through a power cut."""
-    folder = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or what was renamed or removed in a folder, last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def rows_of(marks: Iterable[Mark]) -> int:
@@ -305,14 +310,18 @@ class Warehouse:
         """The folder of one table."""
         return self.root / zone / table(zone, name).name
 
+    def pointers(self, zone: str, name: str, state: State = "published") -> Path:
+        """The folder of a table's marks in `state`. What needs no gate is published as soon as it is proposed."""
+        return self.folder(zone, name) / (state if zone in GATED else "published")
+
     def days(self, zone: str, name: str, state: State = "published") -> list[str]:
         """Days (or `whole`) of a table that have a mark in `state`, in order."""
-        folder = self.folder(zone, name) / state
+        folder = self.pointers(zone, name, state)
         return sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
 
     def mark(self, zone: str, name: str, day: str, state: State = "published") -> Mark | None:
         """The mark of one partition, or None."""
-        path = self.folder(zone, name) / state / f"{day}.json"
+        path = self.pointers(zone, name, state) / f"{day}.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -337,25 +346,47 @@ class Warehouse:
             return None
         if "/" in asked.day or asked.day.startswith("."):
             return None
-        found = (self.mark(asked.zone, asked.table, asked.day, state) for state in ("published", "proposed"))
+        found = (self.mark(asked.zone, asked.table, asked.day, state) for state in reversed(states(asked.zone)))
         return next((mark for mark in found if mark is not None and mark.name == name), None)
 
     def stale(self, zone: str, name: str, inputs: Mapping[str, Iterable[Mark | str]]) -> dict[str, str]:
         """The days of `inputs` that a step must write again, with the reason: see `stale`.
 
-        In a gated zone the proposal counts, elsewhere what is published: a step that was killed between its two
-        pointers is seen as not done.
+        In a gated zone the proposal counts. A day that was retired stays so: it is not missing.
         """
-        state: State = "proposed" if zone in GATED else "published"
-        return stale(self.marks(zone, name, state=state), inputs)
+        retired = self.retired(zone)
+        asked = {day: named for day, named in inputs.items() if day >= retired}
+        return stale(self.marks(zone, name, state="proposed"), asked)
+
+    def retired(self, zone: str) -> str:
+        """The day before which everything dated of a zone was retired; an empty text if nothing was."""
+        return str(self._floors().get(zone, ""))
+
+    def retire(self, zones: Iterable[str], before: str) -> None:
+        """Remember that these zones hold nothing dated before the day `before`; never an earlier day than it was."""
+        floors = self._floors()
+        floors |= {zone: max(before, floors.get(zone, "")) for zone in zones}
+        write_atomically(self.root / "retired.json", json.dumps(floors, indent=1, sort_keys=True) + "\n")
+
+    def _floors(self) -> dict[str, str]:
+        try:
+            return dict(json.loads((self.root / "retired.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
 
     def folders(self, marks: Iterable[Mark]) -> list[Path]:
         """The folders that hold rows, for the readers of Spark, DuckDB and Arrow. Empty partitions are left out."""
         return [self.attempt_of(mark).folder(mark.day) for mark in marks if mark.rows]
 
     def files(self, marks: Iterable[Mark]) -> list[Path]:
-        """The Parquet files of these partitions, in order."""
-        return [file for folder in self.folders(marks) for file in sorted(folder.glob("*.parquet"))]
+        """The Parquet files of these partitions, in order; a `Problem` if those of one are gone, never fewer rows."""
+        found = []
+        for folder in self.folders(marks):
+            files = sorted(folder.glob("*.parquet"))
+            if not files:
+                raise Problem("files of a partition are gone", where=str(folder), do="run the same command again")
+            found += files
+        return found
 
     def attempt_of(self, mark: Mark) -> Attempt:
         """The attempt that a mark points to."""
@@ -421,9 +452,7 @@ class Warehouse:
         try:
             yield attempt
         except BaseException:
-            if not any(
-                m.attempt == attempt.id for s in ("proposed", "published") for m in self.marks(zone, name, state=s)
-            ):
+            if not any(m.attempt == attempt.id for state in states(zone) for m in self.marks(zone, name, state=state)):
                 shutil.rmtree(path, ignore_errors=True)
             raise
 
@@ -440,9 +469,9 @@ class Warehouse:
     ) -> Mark:
         """Point to one day of an attempt, after checking that its files have the declared schema.
 
-        The mark becomes `proposed`; outside the gated zones it is published in the same breath.
-        Rows and hash are read from the files, never taken on trust. With `keep` a published partition of the same
-        bytes stays where it is: only its mark is renewed, and names the new inputs.
+        In a gated zone the mark becomes `proposed`, elsewhere `published`. Rows and hash are read from the files,
+        never taken on trust, and the files last through a power cut before a mark names them. With `keep` a published
+        partition of the same bytes stays where it is: only its mark is renewed, and names the new inputs.
         """
         import pyarrow.parquet as pq
 
@@ -462,7 +491,15 @@ class Warehouse:
                     where=str(file),
                     do="compare the step with jobs/tables.py",
                 )
+        if rows != (told := (counts or {}).get("out", rows)):
+            raise Problem(
+                f"{attempt.zone}/{attempt.table} of {day} has {rows} rows on disk, but {told} were written",
+                where=str(attempt.folder(day)),
+                do="run the same command again; leave the attempts of a running step alone",
+            )
         digest, schema = fingerprint(files), schema_fingerprint(declared)
+        for path in [*files, attempt.folder(day), attempt.path, attempt.path.parent] if files else []:
+            sync(path)
         before = self.mark(attempt.zone, attempt.table, day) if keep else None
         same = before is not None and (before.sha256, before.schema, before.rows) == (digest, schema, rows)
         mark = Mark(
@@ -482,8 +519,6 @@ class Warehouse:
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self._point(mark, "proposed")
-        if attempt.zone not in GATED:
-            self._point(mark, "published")
         return mark
 
     def propose_days(
@@ -527,7 +562,7 @@ class Warehouse:
 
         A `Problem` if its files are gone, which can only be where it was replaced long ago and collected since.
         """
-        if not self.attempt_of(mark).path.is_dir():
+        if mark.rows and not self.attempt_of(mark).folder(mark.day).is_dir():
             raise Problem(
                 f"the files of {mark.name} are gone",
                 where=str(self.attempt_of(mark).path),
@@ -540,12 +575,22 @@ class Warehouse:
     def replace(self, old: Mark, new: Mark) -> bool:
         """Let the pointers that point to `old` point to `new`; false if none did any more, since it was replaced."""
         moved = False
-        for state in STATES:
+        with self._turn(old.zone, old.table, fcntl.LOCK_EX):
+            for state in states(old.zone):
+                live = self.mark(old.zone, old.table, old.day, state)
+                if live is not None and live.attempt == old.attempt:
+                    self._moved(Mark(**{**asdict(new), "notes": {**live.notes, **new.notes}}), state)
+                    moved = True
+        return moved
+
+    def unmark(self, old: Mark, state: State) -> None:
+        """Take a mark away; one that was replaced meanwhile stays."""
+        with self._turn(old.zone, old.table, fcntl.LOCK_EX):
             live = self.mark(old.zone, old.table, old.day, state)
             if live is not None and live.attempt == old.attempt:
-                self._point(Mark(**{**asdict(new), "notes": {**live.notes, **new.notes}}), state)
-                moved = True
-        return moved
+                folder = self.pointers(old.zone, old.table, state)
+                (folder / f"{old.day}.json").unlink(missing_ok=True)
+                sync(folder)
 
     def refuse(self, zone: str, name: str, refusal: Refusal) -> None:
         """Remember what a step refused, so that `--stale` does not ask it the same again, night after night."""
@@ -566,9 +611,29 @@ class Warehouse:
         (self.folder(zone, name) / "refused" / step / f"{day}.json").unlink(missing_ok=True)
 
     def _point(self, mark: Mark, state: State) -> None:
-        path = self.folder(mark.zone, mark.table) / state / f"{mark.day}.json"
+        with self._turn(mark.zone, mark.table, fcntl.LOCK_SH):
+            self._moved(mark, state)
+
+    def _moved(self, mark: Mark, state: State) -> None:
+        """Move a pointer. What it pointed to is touched first: from then on nobody new is told of it."""
+        old = self.mark(mark.zone, mark.table, mark.day, state)
+        if old is not None and old.attempt != mark.attempt:
+            left = self.attempt_of(old)
+            for path in (left.folder(old.day), left.path):
+                with suppress(FileNotFoundError):
+                    os.utime(path)
+        path = self.pointers(mark.zone, mark.table, state) / f"{mark.day}.json"
         write_atomically(path, json.dumps(asdict(mark), indent=1, sort_keys=True) + "\n")
-        POINTED.append((state, mark))
+        POINTED.append((state if mark.zone in GATED else "published", mark))
+
+    @contextmanager
+    def _turn(self, zone: str, name: str, kind: int) -> Iterator[None]:
+        """Pointers of one table are moved side by side, but nobody moves one between another's look and move."""
+        folder = self.folder(zone, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".turn").open("a") as lock:
+            fcntl.flock(lock, kind)
+            yield
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,12 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
 PREFIX = "/endcap"
+# Great Expectations' pages load scripts of others: in a sandbox they have no origin, and so no cookie of Airflow's.
+HEADERS = {
+    "Content-Security-Policy": "sandbox allow-scripts allow-popups",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 KINDS = {".html", ".css", ".js", ".json", ".png", ".svg", ".ico"}
 
 
@@ -24,7 +30,10 @@ def page(home: Path, shop: str, path: str) -> Path | None:
     if not re.fullmatch(r"\w[\w-]*", shop):
         return None
     docs = (home / shop / "docs").resolve()
-    file = (docs / (path or "index.html")).resolve()
+    try:
+        file = (docs / (path or "index.html")).resolve()
+    except ValueError:  # a null byte
+        return None
     if not file.is_relative_to(docs) or file.suffix not in KINDS or not file.is_file():
         return None
     return file
@@ -40,7 +49,7 @@ def docs(shop: str, path: Annotated[str, "inside the shop's docs"]) -> FileRespo
     file = page(home, shop, path)
     if file is None:
         raise HTTPException(404, "no such page: run 'python -m jobs validate' or 'python -m jobs dictionary' first")
-    return FileResponse(file, headers={"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"})
+    return FileResponse(file, headers=HEADERS)
 
 
 class Pages(AirflowPlugin):

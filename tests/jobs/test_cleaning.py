@@ -194,14 +194,14 @@ def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], clean: Cle
     house = shop(put)
     policy(home)
 
-    def attempts() -> dict[str, str]:
-        return {m.day: m.attempt for m in house.marks("clean", "interactions")}
+    def rests() -> dict[str, tuple[str, ...]]:
+        return {m.day: m.inputs for m in house.marks("clean", "interactions")}
 
     def refreshed() -> set[str]:
-        before = attempts()
+        before = rests()
         done = clean("--stale")
         assert done.returncode == 0, done.stderr
-        return {day for day, attempt in attempts().items() if before.get(day) != attempt}
+        return {day for day, inputs in rests().items() if before.get(day) != inputs}
 
     assert refreshed() == {DAY1, DAY2}  # nothing was there
     assert refreshed() == set()
@@ -213,8 +213,43 @@ def test_only_what_is_stale_is_cleaned_again(put: Callable[..., Any], clean: Cle
     assert refreshed() == {DAY1}  # its orphan has found its item
     assert "i404" in house.read("clean", "interactions", columns=["item_id"])["item_id"].to_pylist()
     assert refreshed() == set()
+    names = [mark.name for mark in house.marks("clean", "interactions")]
     policy(home, robot_rows=5)
     assert refreshed() == {DAY1, DAY2}  # judged by another policy
+    assert [m.name for m in house.marks("clean", "interactions")] == names  # which finds the same: nothing hangs on it
+
+
+def test_a_day_hangs_on_what_tells_of_its_robots_and_returns(put: Callable[..., Any]) -> None:
+    from jobs.cleaning import rests_on, stale
+    from jobs.cleaning_policy import load
+
+    house, policy = shop(put), load("toy")
+
+    def cleaned(day: str, **counts: int) -> None:
+        """As a run of `clean` leaves a day."""
+        raw = house.require("raw", "interactions", day, day, step="import")[0]
+        inputs = rests_on(house, "interactions", raw, counts, policy)
+        with house.attempt("clean", "interactions") as attempt:
+            house.propose(attempt, day, step="clean", counts=counts, inputs=inputs)
+
+    def due() -> list[str]:
+        return [mark.day for mark in stale(house, "interactions", house.marks("raw", "interactions"), policy)]
+
+    cleaned(DAY1)
+    cleaned(DAY2, **{f"{counting.REASON}unmatched": 1})  # something came back that nobody had bought
+    assert due() == []
+    search = {
+        "search_id": "s1",
+        "event_time": f"{DAY1} 10:00:00",
+        "visitor_id": "ann",
+        "query": "tea",
+        "channel": "web",
+    }
+    put("toy", "raw", "searches", [{**search, "day": datetime.fromisoformat(DAY1).date(), **origin(1)}], DAY1)
+    assert due() == [DAY1]  # who asked for too much is a robot in the other tables, too
+    cleaned(DAY1)
+    put("toy", "raw", "interactions", [interaction(1), interaction(9)], DAY1)
+    assert due() == [DAY1, DAY2]  # the purchase may be among the new rows
 
 
 def test_refused_rows_are_sent_through_again_after_a_fix(

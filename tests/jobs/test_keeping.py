@@ -21,10 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jobs.warehouse
 from jobs import keeping
 from jobs.console import Refused
-from jobs.tables import WHOLE, table
-from jobs.warehouse import STATES, Mark, Refusal, Warehouse, arrow_schema, fingerprint, stale, warehouse
+from jobs.tables import WHOLE, ZONES, table
+from jobs.warehouse import Mark, Refusal, Warehouse, arrow_schema, fingerprint, stale, states, warehouse
 
 KNOWN = {"known_time": datetime(2017, 1, 1, tzinfo=UTC), "simulated": False}
 ITEM = {"item_id": "1", "title": "Apple", **KNOWN}
@@ -65,9 +66,9 @@ def whole(house: Warehouse) -> bool:
     """Every mark of the shop points to files that hash to what it says."""
     marks = [
         mark
-        for zone in ("raw", "clean", "safe", "stats")
+        for zone in ZONES
         for folder in (house.root / zone).glob("*")
-        for state in STATES
+        for state in states(zone)
         for mark in house.marks(zone, folder.name, state=state)
     ]
     return all(fingerprint(house.files([mark])) == mark.sha256 for mark in marks if mark.rows)
@@ -188,7 +189,8 @@ def test_days_that_are_too_old_go_with_every_copy_and_the_others_stay(house: War
     assert [house.days(zone, "reviews", "proposed") for zone in ("clean", "safe")] == [[DAYS[2]]] * 2
     assert house.refusals("safe", "reviews", "validate") == {}
     assert house.days("safe", "items") == [WHOLE]
-    assert not keeping.journal(house).exists()
+    assert (house.retired("safe"), house.retired("clean")) == (DAYS[2], DAYS[2])
+    assert house.stale("safe", "reviews", {day: ["x"] for day in DAYS}) == {DAYS[2]: "changed: x"}
     assert "nothing is older" in command("retire", "--shop", "toy", "--before", DAYS[2], "--yes").stdout
 
 
@@ -221,27 +223,36 @@ def test_a_retirement_killed_anywhere_leaves_whole_marks_and_is_finished_by_the_
 
     with monkeypatch.context() as dying:
         dying.setattr(Path, "unlink", counted(Path.unlink))
-        dying.setattr(keeping, "sync_folder", counted(keeping.sync_folder))
+        dying.setattr(jobs.warehouse, "sync", counted(jobs.warehouse.sync))
         dying.setattr(keeping, "remove", counted(keeping.remove))
         args = Namespace(shop="toy", before=date(2017, 1, 3), zone=None, dry_run=False, yes=True)
         with suppress(Killed):
             keeping.retire(args)
     assert whole(house)  # no mark points to nothing
     assert house.read("safe", "reviews", DAYS[2], DAYS[2]).num_rows == 1
-    assert (left[0] < 0) == keeping.journal(house).exists() or step == 0
+    age(house.root, 2)
     assert keeping.retire(args) == 0
-    assert files_of(house) == [DAYS[2]] and whole(house) and not keeping.journal(house).exists()
+    assert files_of(house) == [DAYS[2]] and whole(house)
 
 
 def test_a_day_that_is_written_anew_meanwhile_stays(house: Warehouse) -> None:
     filled(house)
-    listed = [keeping.Part("safe", "reviews", DAYS[0], ("another",))]
-    keeping.finish(house, listed)
-    assert DAYS[0] in house.days("safe", "reviews") and whole(house)
+    live = house.mark("safe", "reviews", DAYS[0])
+    assert live is not None
+    house.unmark(replace(live, attempt="another"), "published")
+    assert house.mark("safe", "reviews", DAYS[0]) == live
     with house.attempt("safe", "reviews") as attempt:  # being written: no mark yet
         attempt.folder(DAYS[1]).mkdir()
-        keeping.finish(house, [keeping.Part("safe", "reviews", DAYS[1], ())])
-        assert attempt.folder(DAYS[1]).exists()
+        assert attempt.folder(DAYS[1]) not in keeping.leavings(house, DAYS[2], ["safe"])
+
+
+def test_what_a_mark_has_just_left_is_not_collected_however_old_it_is(house: Warehouse) -> None:
+    (old,) = write(house, "clean", "items", {WHOLE: [{**ITEM, **ORIGIN["clean"]}]})
+    age(house.root, 100)
+    write(house, "clean", "items", {WHOLE: [{**ITEM, **ORIGIN["clean"], "title": "Pear"}]})
+    assert list(keeping.collectable(house, 24)) == []
+    age(house.attempt_of(old).path, 25)  # the newer mark's age does not count: it may be renewed every night
+    assert [thing.path for thing in keeping.collectable(house, 24)] == [house.attempt_of(old).path]
 
 
 # ---- compact ------------------------------------------------------------------------------------------

@@ -64,6 +64,18 @@ def test_items_that_differ_in_wording_only_are_twins_and_the_fullest_stays(items
     assert left == ["i1", "i3", "i4", "i5", "i6", "i8"]
 
 
+def test_a_cheap_item_hides_no_twins_of_its_name(clean: Folder) -> None:
+    rows = [("a", "4.00"), ("b", "10.00"), ("c", "10.00")]
+    files = clean("items", [{"item_id": id, "title": "Green tea", "price": Decimal(price)} for id, price in rows])
+    assert {id: row["kept_id"] for id, row in found(files, "items").items()} == {"c": "b"}
+
+
+def test_what_a_crowd_shares_makes_nobody_the_same(clean: Folder) -> None:
+    crowd = [{"visitor_id": f"v{n}", "email": "noreply@shop.example"} for n in range(6)]
+    assert found(clean("visitors", crowd), "visitors") == {}
+    assert len(found(clean("visitors", crowd[:5]), "visitors")) == 4
+
+
 def test_a_little_unlike_is_found_and_more_is_not(clean: Folder) -> None:
     title = "a rather long title of a thing that a shop sells to people who like long titles"
     files = clean("items", [{"item_id": "a", "title": title}, {"item_id": "b", "title": title[:-1]},
