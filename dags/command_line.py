@@ -17,11 +17,12 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-SHOPS = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
+from jobs.sources import names
+
 SHOP = Param(
     os.environ.get("ENDCAP_SHOP", "grocer"),
     type="string",
-    enum=list(SHOPS),
+    enum=names(),
     title="Shop",
     description="Which shop. Scheduled runs take the default; it is the shop that `make up` was started for.",
 )

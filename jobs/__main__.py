@@ -5,9 +5,8 @@ import sys
 from datetime import date
 
 from jobs.console import Parser, run_command
+from jobs.sources import names
 from jobs.tables import DELIVERED, ZONES
-
-SOURCES = ("sample", "grocer", "electronics", "wands", "esci", "open_bandit", "ubi", "files")
 
 
 def day(text: str) -> date:
@@ -53,7 +52,7 @@ def parser() -> Parser:
         return added
 
     load = traced("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
-    load.add_argument("shop", metavar="SHOP", choices=SOURCES, help=f"which source: {', '.join(SOURCES)}")
+    load.add_argument("shop", metavar="SHOP", choices=names(), help=f"which source: {', '.join(names())}")
     load.add_argument("--from", dest="folder", metavar="DIR", help="folder with the shop's files, or its s3:// address")
     load.add_argument(
         "--check", action="store_true", help="files: only look at the mapping; propose one if none is there"

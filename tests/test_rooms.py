@@ -54,8 +54,8 @@ def in_room(room: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", in_room("dags"), ids=name)
-def test_dags_know_table_names_and_nothing_else_of_ours(path: Path) -> None:
-    assert ours(path, "jobs") <= {"jobs.tables"}
+def test_dags_know_the_names_of_tables_and_shops_and_nothing_else_of_ours(path: Path) -> None:
+    assert ours(path, "jobs") <= {"jobs.tables", "jobs.sources"}
     assert not ours(path, "models")
 
 

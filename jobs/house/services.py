@@ -23,6 +23,7 @@ from typing import Any
 from jobs.console import FAILED, OK, Problem, grid, narrate, one_of, say
 from jobs.house import processes
 from jobs.house.environment import airflow, java, quiet, run_folder, script
+from jobs.sources import names
 from jobs.tables import ZONES
 from jobs.warehouse import home, shops, write_atomically
 
@@ -305,7 +306,7 @@ def _answers(name: str) -> Callable[[bytes], bool]:
 
 def up(args: argparse.Namespace) -> int:
     """Start what does not run, wait until all answer, and say where they are. Safe to repeat."""
-    one_of("shop", args.shop, {*shops(), "grocer", "sample", "electronics"})
+    one_of("shop", args.shop, {*shops(), *names()})
     os.umask(0o077)
     java(os.environ)
     run_folder()

@@ -213,15 +213,16 @@ _READERS = ("text",)  # files beside the shops' own: how files are read
 
 def source(name: str) -> Source:
     """The source called `name`; `Usage` with a suggestion if there is none."""
-    found = import_module(f"jobs.sources.{one_of('shop', name, _names())}").SOURCE
+    found = import_module(f"jobs.sources.{one_of('shop', name, names())}").SOURCE
     assert isinstance(found, Source)
     return found
 
 
-def _names() -> list[str]:
-    return [path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in _READERS]
+def names() -> list[str]:
+    """All sources, in order."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in _READERS)
 
 
 def declared(name: str) -> Mapping[str, Any]:
     """What the source called `name` wants of `clean` beside its defaults; nothing if there is no such source."""
-    return (source(name).cleaning if name in _names() else None) or {}
+    return (source(name).cleaning if name in names() else None) or {}

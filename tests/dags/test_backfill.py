@@ -84,7 +84,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     jobs.mkdir(parents=True)
     (jobs / "__init__.py").touch()
     (jobs / "__main__.py").write_text(STAND_IN)
-    for shared in ("tables.py", "console.py"):
+    for shared in ("tables.py", "console.py", "sources"):
         (jobs / shared).symlink_to(ROOT / "jobs" / shared)
     docs = home / "sample" / "docs"
     docs.mkdir(parents=True)
