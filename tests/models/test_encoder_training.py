@@ -114,10 +114,10 @@ class Texts:
 def test_validation_prefers_searches_and_holds_every_answer() -> None:
     pairs = [pair("made", "text 1", "catalogue"), pair("tea", "text 2"), pair("tea", "text 3"), pair("pan", "text 4")]
     asked, texts = validation_set(pairs, Texts(), 1)  # type: ignore[arg-type]
-    assert asked == {"tea": {"text 2", "text 3"}, "pan": {"text 4"}}
+    assert asked == {"tea": {"text 2": 1.0, "text 3": 1.0}, "pan": {"text 4": 1.0}}
     assert len(texts) == len(set(texts)) == 803 and {"text 2", "text 3", "text 4"} <= set(texts)
     asked, _ = validation_set(pairs[:1], Texts(), 1)  # type: ignore[arg-type]
-    assert asked == {"made": {"text 1"}}
+    assert asked == {"made": {"text 1": 1.0}}
 
 
 def test_share_without_validation_is_one_half(tiny_base: Path) -> None:
@@ -151,7 +151,7 @@ def test_train_gives_a_sealed_bundle_with_what_validation_chose(put: Callable[..
     settings = bundle.settings
     assert settings["learnt"] == 32 and len(settings["losses"]) == 1 and settings["validation"]["queries"] == 8
     assert set(settings["validation"]["shares"]) == {"0", "0.5", "1"}
-    assert len(settings["validation"]["fusions"]) == 4
+    assert len(settings["validation"]["fusions"]) == 5
     assert [name.split("@")[0] for name in bundle.data] == ["examples/encoder/whole", "safe/items/whole"]
     assert Encoder.open(bundle.folder).encode(["red shoe"]).shape == (1, 32)
     assert open_bundle(train("toy", str(tiny_base), 64, 1)).sha256 == bundle.sha256  # same input, same seed, same bytes
