@@ -29,11 +29,11 @@ from pathlib import Path
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_file
 from jobs.finding import check_once, check_readable, check_room, groups_of, matching, sha256, state_of, unchanged
-from jobs.mapping import NAME, identity
+from jobs.mapping import NAME
 from jobs.sources import RowFile, Source
 from jobs.sources.text import moment
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, days, home, warehouse, write_atomically
+from jobs.warehouse import Attempt, Mark, Warehouse, days, home, write_atomically
 
 STEP = "import"
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T(\d{2})(\d{2})(\d{2})?Z)?")
@@ -105,29 +105,21 @@ class Ledger:
     """What was imported: `names` has the hash of every delivered file, `contents` (by key) where each was read."""
 
     path: Path
-    mapping: str
     names: dict[str, str] = field(default_factory=dict)
     contents: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def save(self) -> None:
         """Replace the ledger: whole, or not at all."""
-        told = {"mapping": self.mapping, "names": self.names, "contents": self.contents}
+        told = {"names": self.names, "contents": self.contents}
         write_atomically(self.path, json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def ledger_of(shop: Source, folder: Path) -> Ledger:
-    """The shop's ledger; `Refused` if what was imported was read by another mapping."""
-    path, mapping = warehouse(shop.name, must_exist=False).ledger, identity(folder)
-    if not path.is_file():
-        return Ledger(path, mapping)
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if told["mapping"] != mapping:
-        raise Refused(
-            f"{NAME} was changed since deliveries were imported by it: their rows mean something else now",
-            where=str(folder / NAME),
-            do=f"run 'python -m jobs reset --shop {shop.name}' and import all deliveries, or put the mapping back",
-        )
-    return Ledger(path, mapping, told["names"], told["contents"])
+def ledger_of(house: Warehouse) -> Ledger:
+    """The shop's ledger; an empty one before the first delivery."""
+    if not house.ledger.is_file():
+        return Ledger(house.ledger)
+    told = json.loads(house.ledger.read_text(encoding="utf-8"))
+    return Ledger(house.ledger, told["names"], told["contents"])
 
 
 @contextmanager
@@ -407,7 +399,7 @@ def run(house: Warehouse, shop: Source, folder: Path, first: date | None, last: 
     chosen = deliveries(shop, folder, first, last)
     check_room(sum(path.stat().st_size for one in chosen for path in one.folder.rglob("*") if path.is_file()))
     with alone(shop):
-        ledger = ledger_of(shop, folder)
+        ledger = ledger_of(house)
         told = [import_one(house, shop, one, ledger) for one in chosen]
     print(summary(house, shop, told, time.monotonic() - began))
     return 0

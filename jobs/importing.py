@@ -28,7 +28,7 @@ from jobs.fetching import is_address, landed
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
 from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
 from jobs.guessing import propose
-from jobs.mapping import NAME, check, shop_of
+from jobs.mapping import NAME, check, keep_to, shop_of
 from jobs.sources import ParquetStream, ParquetTable, Source, View, named, source
 from jobs.sources.text import clocks, nearest
 from jobs.tables import WHOLE, table
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if not shop.span_found and not shop.deliveries:
         span_of(shop, args.first, args.last)
     house = warehouse(shop.name, must_exist=False)
+    if shop.mapped and given is not None:
+        keep_to(house, given)
     if shop.deliveries and given is not None:
         return delivering.run(house, shop, given, args.first, args.last)
     if args.tables:

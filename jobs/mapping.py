@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jobs.console import Problem, Usage, say, suggest
+from jobs.console import Problem, Refused, Usage, say, suggest
 from jobs.filing import OURS, Delivered
 from jobs.finding import check_readable
 from jobs.sources import Cell, Format, Made, Row, RowFile, Source, field, named
 from jobs.sources.text import Reading, header, nearest, records
-from jobs.tables import DELIVERED, Column, table
+from jobs.tables import DELIVERED, Column, table, tables
+from jobs.warehouse import Warehouse, write_atomically
 
 NAME = "endcap.toml"
-SETTINGS = ("doc", "licence", "first", "last", "delay_minutes", "zone", "deliveries")
+FOR_PEOPLE = ("doc", "licence")
+SETTINGS = (*FOR_PEOPLE, "first", "last", "delay_minutes", "zone", "deliveries")
 ENTRY = ("files", "format", "delimiter", "encoding", "columns", "optional", "left_out", "where", "unless", "simulated")
 CELL = ("value", "from", "words", "divide", "time", "join", "with")
 ENDINGS: dict[str, tuple[Format, str]] = {
@@ -105,9 +107,29 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
 
 
 def identity(folder: Path) -> str:
-    """A hash of what a mapping says; comments and order do not count."""
+    """A hash of what a mapping says of rows; comments, order and words for people do not count."""
     told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    meant = {key: value for key, value in told.items() if key not in FOR_PEOPLE}
+    return hashlib.sha256(json.dumps(meant, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def keep_to(house: Warehouse, folder: Path) -> None:
+    """Write down by which mapping a shop is imported; `Refused` if raw tables stand that another one made.
+
+    An import replaces the days that its own mapping names, and the ledger knows files, not what they mean: rows of an
+    earlier mapping would stand beside the new ones, or in their place, and nothing would tell them apart.
+    """
+    mapping = identity(folder)
+    before = house.mapping.read_text(encoding="utf-8").strip() if house.mapping.is_file() else ""
+    if mapping == before:
+        return
+    if house.ledger.is_file() or any(house.days("raw", each.name) for each in tables("raw")):
+        raise Refused(
+            f"an earlier import with another mapping stands in shop '{house.shop}': its rows mean something else",
+            where=str(folder / NAME),
+            do=f"run 'python -m jobs reset --shop {house.shop}', then import again; or put the mapping back",
+        )
+    write_atomically(house.mapping, mapping + "\n")
 
 
 def parse(shop: Source, told: Mapping[str, Any], findings: _Findings) -> Source | None:
@@ -180,7 +202,7 @@ def _with_settings(shop: Source, settings: Mapping[str, Any], findings: _Finding
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= 60 * 24 * 366:
         findings.add(f"delay_minutes '{delay}' is no number of minutes", "delay_minutes", "write it like 5")
         delay = 0
-    told = {name: str(settings[name]) for name in ("doc", "licence") if name in settings}
+    told = {name: str(settings[name]) for name in FOR_PEOPLE if name in settings}
     delayed = timedelta(minutes=delay)
     return replace(shop, **told, first=first, last=last, delay=delayed, deliveries=bool(deliveries))  # type: ignore[arg-type]
 

@@ -292,6 +292,11 @@ class Warehouse:
     root: Path
 
     @property
+    def mapping(self) -> Path:
+        """Where it is written by which mapping of a shop of one's own its raw rows were made (`jobs.mapping`)."""
+        return self.root.parent / "mapping.sha256"
+
+    @property
     def ledger(self) -> Path:
         """Where it is written which deliveries were imported."""
         return self.root.parent / "deliveries.json"

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from jobs import delivering, importing
 from jobs.console import Problem, Refused, Usage
 from jobs.sources import source
 from jobs.warehouse import Mark, Warehouse, warehouse
+from tests.imports import load
 
 MAPPING = """
 first = 2024-01-01
@@ -51,27 +51,13 @@ def deliver(
         (folder / name / "items.csv").write_text(f"sku,name\n{items}")
 
 
-def load(folder: Path, first: Any = None, last: Any = None) -> int:
-    given = {
-        "shop": "files",
-        "folder": str(folder),
-        "first": first,
-        "last": last,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
-
-
 def load_in_order(folder: Path, names: Iterable[str]) -> None:
     """Import these deliveries one after another, whatever their times."""
-    shop = importing.shop_of(source("files"), folder)
+    shop, house = importing.shop_of(source("files"), folder), warehouse("files", must_exist=False)
+    importing.keep_to(house, folder)
     with delivering.alone(shop):
-        ledger = delivering.ledger_of(shop, folder)
+        ledger = delivering.ledger_of(house)
         for name in names:
-            house = warehouse("files", must_exist=False)
             delivering.import_one(house, shop, delivering.delivery(folder / name), ledger)
 
 
@@ -184,8 +170,8 @@ def test_a_delivery_that_was_changed_or_another_mapping_is_refused(home: Path, f
     deliver(folder, "2024-01-05", [("a", "2024-01-05T10:00:00Z", "good"), ("b", "2024-01-04T10:00:00Z", "bad")])
     load(folder)
     (folder / "endcap.toml").write_text(MAPPING.replace('"said"', '"words"'))
-    with pytest.raises(Refused, match="was changed since deliveries were imported"):
-        delivering.ledger_of(importing.source("files"), folder)
+    with pytest.raises(Refused, match="another mapping"):
+        load(folder)
     assert marks() == before
 
 

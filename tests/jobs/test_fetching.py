@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
 
-from jobs import fetching, importing
+from jobs import fetching
 from jobs.console import Problem, Usage
 from jobs.warehouse import warehouse
+from tests.imports import load
 
 MAPPING = '[items]\nfiles = "items*.csv"\ncolumns = { item_id = "sku", title = "name" }\n'
 
@@ -108,20 +108,6 @@ def store() -> Iterator[Store]:
         yield live
         live.shutdown()
         thread.join()
-
-
-def load(address: str) -> int:
-    given = {
-        "shop": "files",
-        "folder": address,
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
 
 
 def titles() -> list[str]:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from jobs.console import Problem
 from jobs.sources import Made, RowFile, Source, always
 from jobs.sources.text import Reading, json_lines, records, unescape
 from jobs.warehouse import warehouse
+from tests import imports
 
 PLAIN = RowFile("reviews", "*.jsonl", "jsonl", {"review_id": "id", "event_time": "at", "text": "said"})
 SHEET = RowFile("items", "*.csv", "csv", {"item_id": "sku", "title": "name"})
@@ -33,9 +33,7 @@ def load(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     def run(*rows: RowFile, **more: Any) -> None:
         shop = Source("files", "by hand", date(2024, 1, 1), date(2024, 1, 3), timedelta(0), "none", rows, **more)
         monkeypatch.setattr(importing, "source", lambda name: shop)
-        folder = str(tmp_path / "shop")
-        given = {"shop": "files", "folder": folder, "first": None, "last": None, "scale": 1.0, "seed": 1}
-        importing.run(SimpleNamespace(**given, check=False, tables=None))  # type: ignore[arg-type]
+        imports.load(tmp_path / "shop")
 
     return run
 

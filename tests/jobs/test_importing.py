@@ -5,7 +5,6 @@ import os
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,23 +18,10 @@ from jobs.sources import source
 from jobs.sources.text import clocks, csv_records, escape, json_lines, unescape
 from jobs.tables import DELIVERED, table
 from jobs.warehouse import Warehouse, warehouse
+from tests.imports import asked
 
 ITEMS = "item_id,title\ni1,Tea\n"
 TIMES = ("2017-08-14T00:00:00Z", "yesterday", "1999-01-01T00:00:00Z", "2031-01-01T00:00:00Z", "2017-12-31T23:59:00Z")
-
-
-def ask(shop: str, folder: Path | None = None, **more: object) -> SimpleNamespace:
-    given = {
-        "shop": shop,
-        "folder": folder and str(folder),
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return SimpleNamespace(**{**given, **more})
 
 
 @pytest.fixture
@@ -108,7 +94,7 @@ def test_the_day_and_the_known_time_are_the_events_or_the_deliverys() -> None:
 
 
 def test_import_keeps_every_row_and_files_it_under_its_day(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small))  # type: ignore[arg-type]
+    importing.run(asked("sample", small))
     house = warehouse("sample")
     rows = house.read("raw", "searches")
     assert sorted(rows["source_row"].to_pylist()) == [1, 2, 3, 4, 5, 7, 8]
@@ -125,10 +111,10 @@ def test_import_keeps_every_row_and_files_it_under_its_day(home: Path, small: Pa
 
 
 def test_the_same_files_give_the_same_bytes_and_a_range_replaces_its_days_only(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small))  # type: ignore[arg-type]
+    importing.run(asked("sample", small))
     house = warehouse("sample")
     before, attempts = shas(house, "searches"), {m.day: m.attempt for m in house.marks("raw", "searches")}
-    importing.run(ask("sample", small, first=date(2017, 8, 14), last=date(2017, 9, 1)))  # type: ignore[arg-type]
+    importing.run(asked("sample", small, first=date(2017, 8, 14), last=date(2017, 9, 1)))
     assert shas(house, "searches") == before
     changed = {m.day for m in house.marks("raw", "searches") if m.attempt != attempts[m.day]}
     assert (min(changed), max(changed), len(changed)) == ("2017-08-14", "2017-09-01", 19)
@@ -146,7 +132,7 @@ def test_the_same_files_give_the_same_bytes_and_a_range_replaces_its_days_only(h
 def test_bad_files_are_named(home: Path, small: Path, spoil, says: str) -> None:  # type: ignore[no-untyped-def]
     spoil(small)
     with pytest.raises(Problem) as caught:
-        importing.run(ask("sample", small))  # type: ignore[arg-type]
+        importing.run(asked("sample", small))
     assert says in caught.value.what
     assert caught.value.do
     assert not warehouse("sample", must_exist=False).marks("raw", "items")
@@ -154,13 +140,13 @@ def test_bad_files_are_named(home: Path, small: Path, spoil, says: str) -> None:
 
 def test_a_missing_folder_a_forgotten_one_and_a_wrong_day_are_told_before_work(home: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no folder"):
-        importing.run(ask("electronics", tmp_path / "nowhere"))  # type: ignore[arg-type]
+        importing.run(asked("electronics", tmp_path / "nowhere"))
     with pytest.raises(Usage, match="needs its publisher's files"):
-        importing.run(ask("electronics"))  # type: ignore[arg-type]
+        importing.run(asked("electronics"))
     with pytest.raises(Usage, match="no range"):
-        importing.run(ask("sample", first=date(2017, 1, 1)))  # type: ignore[arg-type]
+        importing.run(asked("sample", first=date(2017, 1, 1)))
     with pytest.raises(Usage, match="--scale"):
-        importing.run(ask("sample", scale=0.0))  # type: ignore[arg-type]
+        importing.run(asked("sample", scale=0.0))
     assert not home.exists()
 
 
@@ -168,7 +154,7 @@ def test_a_missing_folder_a_forgotten_one_and_a_wrong_day_are_told_before_work(h
 def test_a_closed_file_is_named(home: Path, small: Path) -> None:
     (small / "items-0.csv").chmod(0)
     with pytest.raises(Problem, match="cannot be read"):
-        importing.run(ask("sample", small))  # type: ignore[arg-type]
+        importing.run(asked("sample", small))
 
 
 def test_a_torn_parquet_file_and_a_full_disk_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +193,7 @@ def test_electronics_as_its_publisher_lays_it_out(home: Path) -> None:
     folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "electronics"
     if not folder.is_dir():
         pytest.skip(f"needs the public data set 'electronics' in {folder}")
-    importing.run(ask("electronics", folder))  # type: ignore[arg-type]
+    importing.run(asked("electronics", folder))
     house = warehouse("electronics")
     items, judgements = house.read("raw", "items"), house.read("raw", "judgements")
     assert (items.num_rows, judgements.num_rows) == (19_406, 2_367)
@@ -217,9 +203,9 @@ def test_electronics_as_its_publisher_lays_it_out(home: Path) -> None:
 
 
 def test_only_some_tables_are_imported_if_so_asked_for(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small, tables="items,searches"))  # type: ignore[arg-type]
+    importing.run(asked("sample", small, tables="items,searches"))
     house = warehouse("sample")
     assert {name for name in DELIVERED if house.days("raw", name)} == {"items", "searches"}
     with pytest.raises(Usage, match="no table 'serches'") as fault:
-        importing.run(ask("sample", small, tables="serches"))  # type: ignore[arg-type]
+        importing.run(asked("sample", small, tables="serches"))
     assert "searches" in str(fault.value.do)

@@ -3,8 +3,9 @@
 import gzip
 import json
 import re
+import shutil
+from datetime import date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs import importing, mapping
-from jobs.console import Usage
+from jobs import mapping
+from jobs.console import Problem, Refused, Usage
 from jobs.guessing import guess, propose
 from jobs.sources import source
 from jobs.warehouse import warehouse
+from tests.imports import load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "mapping.md"
 EXAMPLE = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
@@ -47,20 +49,6 @@ def folder(tmp_path: Path) -> Path:
     ]  # fmt: skip
     (shop / "visits.tsv").write_text("\n".join(visits))
     return shop
-
-
-def load(folder: Path, **more: Any) -> int:
-    given = {
-        "shop": "files",
-        "folder": str(folder),
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return importing.run(SimpleNamespace(**{**given, **more}))  # type: ignore[arg-type]
 
 
 def findings(folder: Path) -> list[mapping.Finding]:
@@ -207,8 +195,65 @@ def test_whatever_a_mapping_says_it_is_read_or_told(tmp_path: Path, told: dict[s
 
 @given(st.text(max_size=20), st.sampled_from(["iso", "seconds", "milliseconds", "%d.%m.%Y"]))
 def test_a_time_is_a_time_or_stays_as_it_came(text: str, pattern: str) -> None:
-    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     found = mapping.when(text, pattern, ZoneInfo("Europe/Vienna"))
     assert found == text or datetime.fromisoformat(found).tzinfo is not None
+
+
+ORDERS = """
+[interactions]
+files = "orders.csv"
+
+[interactions.columns]
+interaction_id = "id"
+event_time = "at"
+visitor_id = "who"
+item_id = "sku"
+kind = { value = "purchase" }
+"""
+YEAR_2023 = "first = 2023-01-01\nlast = 2023-01-31\n"
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    """One order in a file of its own, and in a delivery."""
+    folder = tmp_path / "orders"
+    (folder / "2023-01-02").mkdir(parents=True)
+    for place in (folder, folder / "2023-01-02"):
+        (place / "orders.csv").write_text("id,at,who,sku\n1,2023-01-02T10:00:00Z,a,x\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("first = 2024-01-01\nlast = 2024-01-31\n", YEAR_2023),
+        (YEAR_2023, "first = 2023-01-01\ndeliveries = true\n"),
+        ("first = 2023-01-01\ndeliveries = true\n", YEAR_2023),
+    ],
+)
+def test_rows_of_two_mappings_never_stand_beside_each_other(home: Path, orders: Path, before: str, after: str) -> None:
+    (orders / "endcap.toml").write_text(before + ORDERS)
+    assert load(orders) == 0
+    stood = warehouse("files").marks("raw", "interactions")
+    (orders / "endcap.toml").write_text(after + ORDERS)
+    with pytest.raises(Refused, match="another mapping stands in shop 'files'") as caught:
+        load(orders)
+    assert "python -m jobs reset --shop files" in caught.value.do
+    assert warehouse("files").marks("raw", "interactions") == stood
+    shutil.rmtree(home / "files")  # what reset does
+    assert load(orders) == 0
+    assert sum(mark.rows for mark in warehouse("files").marks("raw", "interactions")) == 1
+
+
+def test_words_for_people_and_comments_make_no_other_mapping_and_a_failed_import_binds_nobody(
+    home: Path, orders: Path
+) -> None:
+    (orders / "endcap.toml").write_text(YEAR_2023.replace("31", "30") + ORDERS)
+    with pytest.raises(Problem, match="no row of any table"):
+        load(orders, first=date(2023, 1, 8), last=date(2023, 1, 9))
+    (orders / "endcap.toml").write_text(YEAR_2023 + ORDERS)
+    load(orders)
+    (orders / "endcap.toml").write_text('# mended\ndoc = "a shop"\n' + YEAR_2023 + ORDERS)
+    assert load(orders) == 0
