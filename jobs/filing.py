@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Problem
-from jobs.sources import FILE, PLACE, Cell, Row, RowFile, Side, named
+from jobs.sources import FILE, PLACE, Cell, Row, RowFile, Side, named, text_of
 from jobs.sources import field as value_of
 from jobs.sources.text import Reading, escape, header, nearest, records
 from jobs.tables import WHOLE, Table, table
@@ -174,22 +174,13 @@ def _maker(cell: Cell | None) -> Callable[[Row], str | None] | None:
         return None
     if not isinstance(cell, str):
         return cell.make
-    return (lambda row: _text(value_of(row, cell))) if "." in cell else (lambda row: _text(row.get(cell)))
-
-
-def _text(value: Any) -> str | None:
-    """A JSON value as text; nested ones as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+    return (lambda row: text_of(value_of(row, cell))) if "." in cell else (lambda row: text_of(row.get(cell)))
 
 
 # Files beside ---------------------------------------------------------------------------------
 
 
-Looked = list[tuple[str, dict[str, Row]]]
+Looked = list[tuple[str, dict[str | None, Row]]]
 """For each side file: the field that is looked up, and what joins the row, by its value."""
 
 
@@ -198,8 +189,8 @@ def look_ups(sides: Iterable[tuple[Side, Sequence[Delivered]]]) -> Looked:
     return [(side.on, _look_up(side, files)) for side, files in sides]
 
 
-def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str | None, Row]:
+    found: dict[str | None, Row] = {}
     for file in files:
         for number, row, _ in records(file.path, Reading.of(side)):
             if row is None:
@@ -212,7 +203,7 @@ def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str, Row]:
                     do=nearest(list(row), lacking[0]) or "give the file as its publisher lays it out",
                 )
             joined = {name: row[name] for name in side.columns}
-            if found.setdefault(str(row[side.key]), joined) != joined:
+            if found.setdefault(text_of(row[side.key]), joined) != joined:
                 raise Problem(
                     f"{file.name} gives {side.key} of row {number} a second meaning",
                     where=str(file.path),
@@ -279,7 +270,7 @@ class Filing:
         """The row with its place, and with what the files beside say of it."""
         if not self.places and not self.looked:
             return row
-        beside = {k: v for on, found in self.looked for k, v in found.get(str(value_of(row, on)), {}).items()}
+        beside = {k: v for on, found in self.looked for k, v in found.get(text_of(value_of(row, on)), {}).items()}
         return {FILE: file.name, PLACE: str(number), **row, **beside}
 
     def _row(self, claimed: list[int], file: Delivered, number: int, row: Row, line: bytes | None) -> None:

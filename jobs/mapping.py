@@ -8,8 +8,9 @@ fills. A mapping without findings is a `Source` like those of `jobs.sources`. Th
 import codecs
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 from jobs.console import Problem, Refused, Usage, say, suggest
 from jobs.filing import OURS, Delivered
 from jobs.finding import check_readable
-from jobs.sources import Cell, Format, Made, Row, RowFile, Source, field, named
+from jobs.sources import Cell, Format, Made, Row, RowFile, Source, always, field, named, text_of
 from jobs.sources.text import Reading, header, nearest, records
 from jobs.tables import DELIVERED, Column, table, tables
 from jobs.warehouse import Warehouse, write_atomically
@@ -29,7 +30,12 @@ NAME = "endcap.toml"
 FOR_PEOPLE = ("doc", "licence")
 SETTINGS = (*FOR_PEOPLE, "first", "last", "delay_minutes", "zone", "deliveries")
 ENTRY = ("files", "format", "delimiter", "encoding", "columns", "optional", "left_out", "where", "unless", "simulated")
-CELL = ("value", "from", "words", "divide", "time", "join", "with")
+TURNS = ("words", "divide", "time")
+BESIDE = {"value": (), "from": TURNS, "join": ("with", "time")}
+"""What a column may come from, and the words that may stand beside."""
+CELL = (*BESIDE, *TURNS, "with")
+Turn = Callable[[str], str]
+"""What is done to the text of a field."""
 ENDINGS: dict[str, tuple[Format, str]] = {
     "csv": ("csv", ","),
     "tsv": ("csv", "\t"),
@@ -268,21 +274,28 @@ def _names(entry: Mapping[str, Any], key: str, where: str, findings: _Findings) 
 
 def _condition(entry: Mapping[str, Any], key: str, where: str, findings: _Findings) -> dict[str, frozenset[str]]:
     given = entry.get(key, {})
-    if not isinstance(given, dict):
-        findings.add(f"{key} names no fields", where, f'write it like {key} = {{ kind = ["click", "view"] }}')
+    told = {name: values if isinstance(values, list) else [values] for name, values in _table(given).items()}
+    if not isinstance(given, dict) or any(isinstance(one, dict | list) for values in told.values() for one in values):
+        findings.add(
+            f"{key} names no fields with values", where, f'write it like {key} = {{ kind = ["click", "view"] }}'
+        )
         return {}
     return {
-        name: frozenset(str(one) for one in (values if isinstance(values, list) else [values]))
-        for name, values in given.items()
+        name: frozenset(text for one in values if (text := text_of(one)) is not None) for name, values in told.items()
     }
 
 
+def _table(given: Any) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
 def _claims(where: Mapping[str, frozenset[str]], unless: Mapping[str, frozenset[str]]) -> Any:
-    """Whether a row is one of an entry's: every field of `where` has one of its values, none of `unless` has."""
+    """Whether a row is one of an entry's: every field of `where` has one of its values, none of `unless` has. A field
+    without a value has none of them."""
 
     def holds(row: Row) -> bool:
-        return all(str(field(row, name)) in values for name, values in where.items()) and not any(
-            str(field(row, name)) in values for name, values in unless.items()
+        return all(text_of(field(row, name)) in values for name, values in where.items()) and not any(
+            text_of(field(row, name)) in values for name, values in unless.items()
         )
 
     return holds
@@ -321,87 +334,109 @@ def _cell(column: str, spec: Any, zone: ZoneInfo | None, where: str, findings: _
     """One column: the name of a field, or a table of what to do with it."""
     if isinstance(spec, str):
         spec = {"from": spec}
-    if not isinstance(spec, dict) or len({"value", "from", "join"} & set(spec)) != 1:
+    if not isinstance(spec, dict) or len(BESIDE.keys() & spec) != 1:
         findings.add(
             "a column is a field's name, or one of value, from, join", where, 'write it like { value = "EUR" }'
         )
         return None
     findings.words(spec, CELL, "word", where)
-    if "value" in spec:
-        constant = str(spec["value"])
-        return Made(lambda row: constant)
-    if "join" in spec:
-        return _join(spec, where, findings)
-    theirs = spec["from"]
-    if not isinstance(theirs, str):
-        findings.add("from names no field", where, 'write it like from = "price"')
-        return None
-    if "words" in spec:
-        return _translated(theirs, spec["words"], where, findings)
-    if "divide" in spec:
-        return _divided(theirs, spec["divide"], where, findings)
-    if "time" in spec or column == "event_time":
-        return _timed(theirs, spec.get("time", "iso"), zone or ZoneInfo("UTC"), where, findings)
-    return theirs
-
-
-def _join(spec: Mapping[str, Any], where: str, findings: _Findings) -> Cell | None:
-    parts, sign = spec["join"], str(spec.get("with", "-"))
+    kind = next(iter(BESIDE.keys() & spec))
+    for word in [word for word in spec if word in CELL and word not in (kind, *BESIDE[kind])]:
+        findings.add(f"'{word}' has no meaning beside '{kind}'", where, "leave one of them out")
+    turn = _turn(column, spec, zone or ZoneInfo("UTC"), where, findings)
+    if kind == "value":
+        return _constant(spec["value"], turn, where, findings)
+    parts = [spec["from"]] if kind == "from" else spec["join"]
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
-        findings.add("join names no fields", where, 'write it like join = ["order", "line"]')
+        example = '"price"' if kind == "from" else '["order", "line"]'
+        findings.add(f"{kind} names no field", where, f"write it like {kind} = {example}")
         return None
-
-    def joined(row: Row) -> str | None:
-        values = [field(row, part) for part in parts]
-        return None if None in values else sign.join(map(str, values))
-
-    return Made(joined, tuple(parts))
+    if kind == "from" and turn is None:
+        return str(parts[0])
+    return _made(parts, str(spec.get("with", "-")), turn)
 
 
-def _translated(theirs: str, words: Any, where: str, findings: _Findings) -> Cell | None:
-    if not isinstance(words, dict):
-        findings.add("words is no table", where, 'write it like words = { sale = "purchase" }')
+def _constant(value: Any, turn: Turn | None, where: str, findings: _Findings) -> Cell | None:
+    text = None if isinstance(value, dict | list) else text_of(value)
+    if text is None:
+        findings.add("value is no text, number or day", where, 'write it like value = "EUR"')
         return None
-    known = {str(word): str(meant) for word, meant in words.items()}
-
-    def translated(row: Row) -> str | None:
-        value = field(row, theirs)
-        return None if value is None else known.get(str(value), str(value))
-
-    return Made(translated, (theirs,))
+    return always(turn(text) if turn else text)
 
 
-def _divided(theirs: str, by: Any, where: str, findings: _Findings) -> Cell | None:
+def _made(parts: Sequence[str], sign: str, turn: Turn | None) -> Made:
+    """Fields put together, and then turned; nothing if one is missing."""
+
+    def make(row: Row) -> str | None:
+        texts = [text for part in parts if (text := text_of(field(row, part))) is not None]
+        if len(texts) < len(parts):
+            return None
+        return turn(sign.join(texts)) if turn else sign.join(texts)
+
+    return Made(make, tuple(parts))
+
+
+def _turn(column: str, spec: Mapping[str, Any], zone: ZoneInfo, where: str, findings: _Findings) -> Turn | None:
+    """What is done to a field's text, if anything: one of `TURNS`. An event's time is always read as one."""
+    asked = [word for word in TURNS if word in spec or (word, column) == ("time", "event_time")]
+    if len(asked) > 1:
+        do = 'write time = "milliseconds", say' if column == "event_time" else "leave one of them out"
+        findings.add(f"{' and '.join(asked)} cannot be done to one field", where, do)
+        return None
+    if asked == ["words"]:
+        return _translated(spec["words"], where, findings)
+    if asked == ["divide"]:
+        return _divided(spec["divide"], where, findings)
+    return _timed(spec.get("time", "iso"), zone, where, findings) if asked else None
+
+
+def _translated(words: Any, where: str, findings: _Findings) -> Turn | None:
+    if not isinstance(words, dict) or any(isinstance(meant, dict | list) for meant in words.values()):
+        findings.add("words is no table of words", where, 'write it like words = { sale = "purchase" }')
+        return None
+    known = {word: text_of(meant) or "" for word, meant in words.items()}
+    return lambda text: known.get(text, text)
+
+
+def _divided(by: Any, where: str, findings: _Findings) -> Turn | None:
     from decimal import Decimal, InvalidOperation
 
     if isinstance(by, bool) or not isinstance(by, int) or by < 1:
         findings.add(f"divide '{by}' is no whole number above 0", where, "write it like divide = 100")
         return None
 
-    def divided(row: Row) -> str | None:
-        value = field(row, theirs)
+    def divided(text: str) -> str:
         try:
-            return None if value is None else str(Decimal(str(value)) / by)
+            return str(Decimal(text) / by)
         except InvalidOperation:
-            return str(value)
+            return text
 
-    return Made(divided, (theirs,))
+    return divided
 
 
-def _timed(theirs: str, pattern: Any, zone: ZoneInfo, where: str, findings: _Findings) -> Cell | None:
-    if not isinstance(pattern, str) or ("%" not in pattern and pattern not in ("iso", "seconds", "milliseconds")):
+def _timed(pattern: Any, zone: ZoneInfo, where: str, findings: _Findings) -> Turn | None:
+    known = ("iso", "seconds", "milliseconds")
+    if not isinstance(pattern, str) or (pattern not in known and not can_be_read(pattern)):
         findings.add(
-            f"time '{pattern}' is no way to write a time",
+            f"time '{pattern}' is no way to read a time",
             where,
-            "write iso, seconds, milliseconds or like %d.%m.%Y %H:%M",
+            "write iso, seconds, milliseconds or what Python's strptime reads, with a year, like %d.%m.%Y %H:%M",
         )
         return None
+    return lambda text: when(text, pattern, zone)
 
-    def timed(row: Row) -> str | None:
-        value = field(row, theirs)
-        return None if value is None else when(str(value), pattern, zone)
 
-    return Made(timed, (theirs,))
+def can_be_read(pattern: str) -> bool:
+    """Whether a pattern of strptime reads a time that it wrote itself, and knows its year.
+
+    >>> can_be_read("%d.%m.%Y %H:%M"), can_be_read("%s"), can_be_read("%H:%M"), can_be_read("german")
+    (True, False, False, False)
+    """
+    example = datetime(2024, 5, 17, 13, 45, 6, tzinfo=UTC)
+    try:
+        return datetime.strptime(example.strftime(pattern), pattern).year == example.year  # noqa: DTZ007
+    except (ValueError, OverflowError, re.error):  # the last: one that names a piece twice
+        return False
 
 
 def when(text: str, pattern: str, zone: ZoneInfo) -> str:

@@ -105,11 +105,20 @@ def test_check_imports_nothing_and_says_what_next(home: Path, folder: Path, caps
         ('encoding = "latin-1"', 'encoding = "latin-99"', "unknown encoding", "latin-1"),
         ('encoding = "latin-1"', 'encodign = "latin-1"', "unknown word 'encodign'", "did you mean 'encoding'?"),
         ("divide = 100", "divide = 0", "no whole number above 0", "divide = 100"),
-        ('time = "%d.%m.%Y %H:%M"', 'time = "german"', "no way to write a time", "seconds"),
+        ('time = "%d.%m.%Y %H:%M"', 'time = "german"', "no way to read a time", "seconds"),
         ('{ value = "EUR" }', '{ valu = "EUR" }', "one of value, from, join", "value ="),
         ('join = ["order.id", "order.line"]', 'join = ["order.id", "order.lien"]', "'order.lien'", "order.line"),
         ('where = { status', 'where = { state', "no field 'state'", "status"),
         ("[items.columns]", "[items.columns", "no TOML", "mend"),
+        ("divide = 100", "divide = 100, words = { x = 1 }", "words and divide cannot be done", "leave one of them out"),
+        ('value = "EUR"', 'value = "EUR", time = "iso"', "'time' has no meaning beside 'value'", "leave one"),
+        ('value = "EUR"', 'value = ["EUR"]', "value is no text", "value ="),
+        ('with = ":"', 'with = ":", words = { a = "b" }', "'words' has no meaning beside 'join'", "leave one"),
+        ('time = "%d.%m.%Y %H:%M"', 'divide = 1000', "divide and time cannot be done", "milliseconds"),
+        ('time = "%d.%m.%Y %H:%M"', 'time = "%s"', "'%s' is no way to read a time", "strptime"),
+        ('time = "%d.%m.%Y %H:%M"', 'time = "%Y %Y"', "is no way to read a time", "strptime"),
+        ('time = "%d.%m.%Y %H:%M"', 'time = "%H:%M"', "is no way to read a time", "with a year"),
+        ('unless = { what = "robot" }', 'unless = { what = { is = "robot" } }', "unless names no fields", "write"),
     ],
 )  # fmt: skip
 def test_every_fault_of_a_mapping_is_told_with_what_to_do(
@@ -257,3 +266,54 @@ def test_words_for_people_and_comments_make_no_other_mapping_and_a_failed_import
     load(orders)
     (orders / "endcap.toml").write_text('# mended\ndoc = "a shop"\n' + YEAR_2023 + ORDERS)
     assert load(orders) == 0
+
+
+# Values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("robot", ["true", '"true"', '[true, "maybe"]'])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_true_and_numbers_are_the_same_text_in_files_conditions_and_words(
+    home: Path, tmp_path: Path, ending: str, robot: str
+) -> None:
+    rows = [{"id": n, "at": "2023-01-02", "who": "a", "sku": n == 1, "bot": n == 3, "buy": n == 1} for n in (1, 2, 3)]
+    (tmp_path / "orders.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "orders.parquet")
+    told = YEAR_2023 + ORDERS.replace("orders.csv", f"orders.{ending}").replace(
+        '{ value = "purchase" }', '{ from = "buy", words = { true = "purchase", false = "view" } }'
+    ).replace('"id"', '{ join = ["id", "buy"] }')
+    told = told.replace("[interactions.columns]", f"unless = {{ bot = {robot}, id = 5 }}\n[interactions.columns]")
+    (tmp_path / "endcap.toml").write_text(told)
+    load(tmp_path)
+    found = warehouse("files").read("raw", "interactions").to_pylist()
+    assert sorted((r["interaction_id"] or "", r["item_id"], r["kind"], bool(r["unreadable"])) for r in found) == [
+        ("", None, None, True), ("1-true", "true", "purchase", False), ("2-false", "false", "view", False),
+    ]  # fmt: skip
+
+
+def test_a_field_without_a_value_is_not_the_word_none(home: Path, orders: Path) -> None:
+    (orders / "orders.csv").write_text("id,at,who,sku\n1,2023-01-02,,x\n2,2023-01-02,None,x\n")
+    claims = 'where = { who = "None" }\n[interactions.columns]'
+    (orders / "endcap.toml").write_text(YEAR_2023 + ORDERS.replace("[interactions.columns]", claims))
+    load(orders)
+    found = warehouse("files").read("raw", "interactions").to_pylist()
+    assert [row["interaction_id"] for row in found if not row["unreadable"]] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "date", "hour"),
+    [
+        ('{ join = ["date", "hour"], with = "T" }', "2023-01-02", "00:30"),
+        ('{ join = ["date", "hour"], with = " ", time = "%d.%m.%Y %H:%M" }', "02.01.2023", "00:30"),
+        ("{ value = 2023-01-02T00:30:00 }", "", ""),
+    ],
+)
+def test_a_time_however_it_is_made_has_the_shops_zone(
+    home: Path, orders: Path, cell: str, date: str, hour: str
+) -> None:
+    (orders / "orders.csv").write_text(f"id,date,hour,who,sku\n1,{date},{hour},a,x\n")
+    told = 'zone = "Europe/Vienna"\n' + YEAR_2023 + ORDERS.replace('event_time = "at"', f"event_time = {cell}")
+    (orders / "endcap.toml").write_text(told)
+    load(orders)
+    row = warehouse("files").read("raw", "interactions").to_pylist()[0]
+    assert (row["event_time"], str(row["day"])) == ("2023-01-02T00:30:00+01:00", "2023-01-01")
