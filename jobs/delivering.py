@@ -31,7 +31,7 @@ from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_f
 from jobs.finding import check_once, check_readable, check_room, groups_of, matching, sha256, state_of, unchanged
 from jobs.mapping import NAME
 from jobs.sources import RowFile, Source
-from jobs.sources.text import moment
+from jobs.sources.text import Reading, moment
 from jobs.tables import WHOLE, table
 from jobs.warehouse import Attempt, Mark, Warehouse, days, home, write_atomically
 
@@ -203,7 +203,7 @@ def files_of(one: Delivery, group: Group) -> tuple[Delivered, ...]:
 def key_of(group: Group, file: Delivered, sha: str) -> str:
     """What makes two files the same: their bytes and how they are read; their name too, where rows are made of it."""
     name = file.name if any(map(names_its_file, group)) else ""
-    return hashlib.sha256(f"{sha} {group[0].pattern} {name}".encode()).hexdigest()
+    return hashlib.sha256(f"{sha} {group[0].pattern} {Reading.of(group[0])} {name}".encode()).hexdigest()
 
 
 def pending_of(one: Delivery, held: Held, ledger: Ledger) -> list[Pending]:

@@ -100,10 +100,10 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
     try:
         told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        findings.add("there is no mapping", str(folder / NAME), "let --check propose one, and save it there")
+        findings.add("there is no mapping", NAME, "let --check propose one, and save it there")
         return None, findings, []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        findings.add(f"the mapping is no TOML: {fault}", str(folder / NAME), "mend that line")
+        findings.add(f"the mapping is no TOML: {fault}", NAME, "mend that line")
         return None, findings, []
     found = parse(shop, told, findings)
     notes: list[str] = []
@@ -487,7 +487,7 @@ def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = F
                 findings.add(problem.what, path.relative_to(folder).as_posix(), problem.do)
     if shop.deliveries and not read:
         do = "put files into sub-folders like 2024-01-05, or correct the patterns"
-        findings.add("no delivery has a file of the mapping", str(folder), do)
+        findings.add("no delivery has a file of the mapping", NAME, do)
     unread = sorted(path.relative_to(folder).as_posix() for path in there - read)
     if unread:
         notes.append(f"files that no entry reads: {', '.join(unread[:12])}")

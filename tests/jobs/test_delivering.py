@@ -1,5 +1,6 @@
 """Deliveries: late rows go to their own days, corrections stand beside, nothing is published twice, no order tells."""
 
+import argparse
 import json
 import shutil
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from jobs import delivering, importing
 from jobs.console import Problem, Refused, Usage
+from jobs.keeping import compact
 from jobs.sources import source
 from jobs.warehouse import Mark, Warehouse, warehouse
 from tests.imports import load
@@ -214,6 +216,31 @@ def test_a_spoiled_file_in_a_delivery_publishes_nothing_of_it(home: Path, folder
         load_in_order(folder, ["2024-01-05", "2024-01-06T0300Z"])
     assert {row[3] for row in rows()} == {"2024-01-06T00:00"}
     assert marks("items")["whole"].rows == 1
+
+
+def test_one_file_that_is_read_in_two_ways_is_two_sets_of_rows(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "shop" / "2024-01-01").mkdir(parents=True)
+    (tmp_path / "shop" / "2024-01-01" / "all.csv").write_text("id,name\n1,a\n2,b\n")
+    (tmp_path / "shop" / "endcap.toml").write_text("""
+        first = 2024-01-01
+        deliveries = true
+        items = { files = "all.csv", columns = { item_id = "id", title = "name" } }
+        visitors = { files = "all.csv", encoding = "latin-1", columns = { visitor_id = "id" } }
+    """)
+    load(tmp_path / "shop")
+    assert [warehouse("files").read("raw", name).num_rows for name in ("items", "visitors")] == [2, 2]
+
+
+def test_compact_leaves_the_files_of_deliveries_by_which_rows_are_taken_back(home: Path, folder: Path) -> None:
+    deliver(folder, "2024-01-07", [("e", "2024-01-05T11:00:00Z", "again")])
+    load(folder)
+    before = marks()
+    assert len(warehouse("files").files([before["2024-01-05"]])) == 3
+    compact(argparse.Namespace(shop="files", zone=None, dry_run=False))
+    assert marks() == before
+    deliver(folder, "2024-01-05", [("e", "2024-01-05T11:00:00Z", "again")], part="-2")  # known earlier, as it turns out
+    load(folder)
+    assert [row for row in rows() if row[1] == "e"] == [("2024-01-05", "e", "again", "2024-01-06T00:00")]
 
 
 # Order ----------------------------------------------------------------------------------------
