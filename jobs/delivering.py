@@ -28,12 +28,12 @@ from pathlib import Path
 
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_file
-from jobs.finding import check_once, check_readable, check_room, groups_of, matching, sha256, state_of, unchanged
+from jobs.finding import check_once, check_readable, check_room, groups_of, matching, state_of, unchanged
 from jobs.mapping import NAME
 from jobs.sources import RowFile, Source
 from jobs.sources.text import Reading, moment
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, days, home, write_atomically
+from jobs.warehouse import Attempt, Mark, Warehouse, days, home, sha256, write_atomically
 
 STEP = "import"
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T(\d{2})(\d{2})(\d{2})?Z)?")

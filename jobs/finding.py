@@ -4,7 +4,6 @@ Everything that can be told before work starts is told here: a missing file, an 
 that two patterns of one table meet, too little disk.
 """
 
-import hashlib
 import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
@@ -260,9 +259,3 @@ def check_room(size: int) -> None:
             where=str(folder),
             do="free some space, or set ENDCAP_HOME to a folder on a larger disk",
         )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

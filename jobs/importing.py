@@ -26,13 +26,13 @@ from jobs import delivering
 from jobs.console import Problem, Refused, Usage, grid, narrate, say, suggest
 from jobs.fetching import is_address, landed, shown, told_of_there
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
-from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
+from jobs.finding import Files, check_room, find, folder_of, prepare, state_of, tables_of, unchanged, with_span
 from jobs.guessing import propose
 from jobs.mapping import NAME, check, keep_to, shop_of
 from jobs.sources import ParquetStream, ParquetTable, Source, View, named, source
 from jobs.sources.text import clocks, nearest
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, warehouse
+from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, sha256, warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
