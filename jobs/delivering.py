@@ -28,7 +28,7 @@ from pathlib import Path
 
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_file
-from jobs.finding import check_once, check_readable, check_room, groups_of, matching, state_of, unchanged
+from jobs.finding import MOST_DAYS, check_once, check_readable, check_room, groups_of, matching, state_of, unchanged
 from jobs.mapping import NAME
 from jobs.sources import RowFile, Source
 from jobs.sources.text import Reading, moment
@@ -86,6 +86,13 @@ def deliveries(shop: Source, folder: Path, first: date | None, last: date | None
             f"delivery {early.name} was recorded before the shop's first day, {shop.first}",
             where=str(folder / NAME),
             do="give an earlier day as 'first'",
+        )
+    late = next((one for one in found if (one.day - shop.first).days > MOST_DAYS), None)
+    if late is not None and any(table("raw", rows.table).dated for rows in shop.rows):
+        raise Usage(
+            f"delivery {late.name} was recorded more than {MOST_DAYS:,} days after the shop's first day, {shop.first}",
+            where=str(folder / NAME),
+            do="give a later day as 'first', or mend the delivery's name",
         )
     chosen = [one for one in found if (first is None or one.day >= first) and (last is None or one.day <= last)]
     if not chosen:

@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from jobs.console import Problem, Refused, Usage, say, suggest
 from jobs.filing import OURS, Delivered
-from jobs.finding import check_readable
+from jobs.finding import MOST_DAYS, check_readable, hidden, is_pattern, legible, matching
 from jobs.sources import Cell, Format, Made, Row, RowFile, Source, always, field, named, text_of
 from jobs.sources.text import Reading, header, nearest, records
 from jobs.tables import DELIVERED, Column, table, tables
@@ -98,7 +99,7 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
     """The shop that a folder's mapping makes, what is wrong with it, and what is worth knowing."""
     findings = _Findings()
     try:
-        told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
+        told = tomllib.loads((folder / NAME).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         findings.add("there is no mapping", NAME, "let --check propose one, and save it there")
         return None, findings, []
@@ -114,7 +115,7 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
 
 def identity(folder: Path) -> str:
     """A hash of what a mapping says of rows; comments, order and words for people do not count."""
-    told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
+    told = tomllib.loads((folder / NAME).read_text(encoding="utf-8-sig"))
     meant = {key: value for key, value in told.items() if key not in FOR_PEOPLE}
     return hashlib.sha256(json.dumps(meant, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -204,6 +205,10 @@ def _with_settings(shop: Source, settings: Mapping[str, Any], findings: _Finding
     last = days.get("last", first)
     if last < first:
         findings.add(f"the last day {last} is before the first, {first}", "last", "exchange them")
+    if (last - first).days > MOST_DAYS:
+        do = f"give the days of its events, at most {MOST_DAYS:,}"
+        findings.add(f"{first} to {last} is too long a span", "last", do)
+        last = first
     delay = settings.get("delay_minutes", 0)
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= 60 * 24 * 366:
         findings.add(f"delay_minutes '{delay}' is no number of minutes", "delay_minutes", "write it like 5")
@@ -219,7 +224,7 @@ def _row_file(
     """One entry of the mapping; None if its files are not told."""
     findings.words(entry, ENTRY, "word", where)
     pattern = entry.get("files")
-    if not isinstance(pattern, str) or not pattern or pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
+    if not isinstance(pattern, str) or not is_pattern(pattern):
         findings.add(f"{where} names no files", where, 'give a pattern inside the folder: files = "orders-*.csv"')
         return None
     format, delimiter = _format(entry, pattern, where, findings)
@@ -465,30 +470,36 @@ def when(text: str, pattern: str, zone: ZoneInfo) -> str:
 def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = False) -> list[str]:
     """Compare the declarations with the files that are there; returns what is worth knowing."""
     notes: list[str] = []
-    there = {path for path in folder.glob("*/*" if shop.deliveries else "*") if path.is_file() and path.name != NAME}
-    there = {path for path in there if not path.relative_to(folder).parts[0].startswith(".")}
-    read: set[Path] = set()
+    there = {path.relative_to(folder) for path in folder.glob("*/*" if shop.deliveries else "*") if path.is_file()}
+    names = {legible(name.as_posix()) for name in there if name.name != NAME and not hidden(name)}
+    read: set[str] = set()
+
+    @contextmanager
+    def found(where: str) -> Iterator[None]:
+        try:
+            yield
+        except Problem as problem:
+            if to_import:
+                raise
+            findings.add(problem.what, where, problem.do)
+
     for rows in shop.rows:
-        deep = f"*/{rows.pattern}" if shop.deliveries else rows.pattern
-        paths = sorted({path for p in (deep, f"{deep}.gz") for path in folder.glob(p) if path.is_file()})
-        read.update(paths)
-        if not paths and shop.deliveries:
+        files: tuple[Delivered, ...] | None = None
+        with found(f"{rows.table}.files"):
+            files = matching([folder], f"*/{rows.pattern}" if shop.deliveries else rows.pattern)
+            read.update(file.name for file in files)
+        if files == () and shop.deliveries:
             notes.append(f"no delivery so far has a file called '{rows.pattern}', mapped for {rows.table}")
-        elif not paths:
-            names = sorted(path.name for path in there)
-            do = nearest(names, rows.pattern) or f"there are: {', '.join(names[:12]) or '(no files)'}"
+        elif files == ():
+            do = nearest(sorted(names), rows.pattern) or f"there are: {', '.join(sorted(names)[:12]) or '(no files)'}"
             findings.add(f"no file is called '{rows.pattern}'", f"{rows.table}.files", do)
-        for path in paths:
-            try:
-                _look_at(rows, Delivered(path.relative_to(folder).as_posix(), path), findings, notes)
-            except Problem as problem:
-                if to_import:
-                    raise
-                findings.add(problem.what, path.relative_to(folder).as_posix(), problem.do)
+        for file in files or ():
+            with found(file.name):
+                _look_at(rows, file, findings, notes)
     if shop.deliveries and not read:
         do = "put files into sub-folders like 2024-01-05, or correct the patterns"
         findings.add("no delivery has a file of the mapping", NAME, do)
-    unread = sorted(path.relative_to(folder).as_posix() for path in there - read)
+    unread = sorted(names - read)
     if unread:
         notes.append(f"files that no entry reads: {', '.join(unread[:12])}")
     return notes
@@ -496,10 +507,15 @@ def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = F
 
 def _look_at(rows: RowFile, file: Delivered, findings: _Findings, notes: list[str]) -> None:
     check_readable(file.path)
-    names = fields_of(file.path, Reading.of(rows))
+    names, all_of_it = fields_of(file.path, Reading.of(rows))
     others = sorted(names - rows.declared)
     for lacking in sorted(rows.required - names):
         near = nearest(others, lacking) or f"it has: {', '.join(sorted(names)[:12]) or '(nothing)'}"
+        if not all_of_it:
+            notes.append(
+                f"{file.name} has no '{lacking}', mapped for {rows.table}, in its first {_LOOK:,} lines; {near}"
+            )
+            continue
         findings.add(f"{file.name} has no field '{lacking}', mapped for {rows.table}", f"{rows.table}.columns", near)
     parents = {path[:n] for path in rows.declared for n, sign in enumerate(path) if sign == "."}
     extra = [name for name in others if name not in parents and not named(name, rows.left_out)]
@@ -507,15 +523,18 @@ def _look_at(rows: RowFile, file: Delivered, findings: _Findings, notes: list[st
         notes.append(f"{file.name}: kept in 'extra', as nothing maps them: {', '.join(extra[:12])}")
 
 
-def fields_of(path: Path, how: Reading) -> set[str]:
-    """The fields that a file has: its header's, its schema's, or those of its first thousand rows, with dots."""
+def fields_of(path: Path, how: Reading) -> tuple[set[str], bool]:
+    """The fields that a file has, and whether those are all: its header's, its schema's, or of formats without either
+    those of its first thousand rows, with dots."""
     head = header(path, how)
     if head is not None:
-        return set(head)
-    rows = [row for _, row, _ in islice(records(path, how), _LOOK) if row is not None]
+        return set(head), True
+    first = list(islice(records(path, how), _LOOK + 1))
+    rows = [row for _, row, _ in first[:_LOOK] if row is not None]
     if not rows:
         raise Problem(f"no line of {path.name} can be read", do="check its format and encoding")
-    return {name for row in rows for name in _paths(row, "")} | ({"_id", "_index"} if how.format == "bulk" else set())
+    found = {name for row in rows for name in _paths(row, "")} | ({"_id", "_index"} if how.format == "bulk" else set())
+    return found, len(first) <= _LOOK
 
 
 def _paths(row: Mapping[str, Any], above: str) -> Iterable[str]:

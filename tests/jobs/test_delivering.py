@@ -199,6 +199,10 @@ def test_names_that_are_no_delivery_and_empty_ranges_are_told(home: Path, folder
     deliver(folder, "2023-12-31", [("o", "2023-12-31T00:00:00Z", "old")])
     with pytest.raises(Usage, match="before the shop's first day"):
         load(folder)
+    shutil.rmtree(folder / "2023-12-31")
+    deliver(folder, "2042-01-05", [("f", "2024-01-05T00:00:00Z", "far")])
+    with pytest.raises(Usage, match="more than 3,660 days after"):
+        load(folder)
 
 
 def test_two_imports_at_once_are_one(home: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 from datetime import date, datetime
@@ -100,6 +101,9 @@ def test_check_imports_nothing_and_says_what_next(home: Path, folder: Path, caps
         ("delay_minutes = 5", 'delay_minutes = "5"', "no number of minutes", "like 5"),
         ('files = "products.csv"', 'files = "product.csv"', "no file is called 'product.csv'", "'products.csv'?"),
         ('files = "products.csv"', 'files = "../products.csv"', "names no files", "inside the folder"),
+        ('files = "products.csv"', 'files = "**products.csv"', "names no files", "inside the folder"),
+        ('files = "products.csv"', 'files = "."', "names no files", "inside the folder"),
+        ("last = 2024-01-31", "last = 9999-12-31", "is too long a span", "at most 3,660"),
         ('files = "products.csv"', 'files = "visits.tsv"\nformat = "xls"', "format", "format ="),
         ('delimiter = ";"', 'delimiter = ";;"', "not one character", "delimiter"),
         ('encoding = "latin-1"', 'encoding = "latin-99"', "unknown encoding", "latin-1"),
@@ -125,7 +129,7 @@ def test_every_fault_of_a_mapping_is_told_with_what_to_do(
     home: Path, folder: Path, old: str, new: str, what: str, do: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert old in EXAMPLE
-    (folder / "endcap.toml").write_text(EXAMPLE.replace(old, new, 1), encoding="utf-8")
+    (folder / "endcap.toml").write_text(EXAMPLE.replace(old, new, 1), encoding="utf-8-sig")  # as Notepad writes it
     told = [finding for finding in findings(folder) if what in finding.what]
     assert told, [str(finding) for finding in findings(folder)]
     assert do in told[0].do
@@ -161,6 +165,96 @@ def test_without_a_mapping_one_is_proposed_that_is_nearly_right(
     (tmp_path / "endcap.toml").write_text(proposed)
     left = {finding.what.split(" (")[0] for finding in findings(tmp_path)}
     assert left == {"interactions needs 'kind'", "searches needs 'search_id'", "searches needs 'event_time'"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("items[2024] \U0001f600.csv", "item_id,title,a\x7f\n1,Tea,\n", {"item_id": "item_id", "title": "title"}),
+        ("items.csv", 'item_id,title,"Preis\nin EUR"\n1,Tea,2\n', {"item_id": "item_id", "title": "title"}),
+        ("items.csv", 'item_id;"title";"x,y,z,u"\n1;Tea;2\n', {"item_id": "item_id", "title": "title"}),
+        ("items.csv", "item_id|title\n1|Tea\n", {"item_id": "item_id", "title": "title"}),
+        ("items.tsv", "SKU,title\n1,Tea\n", {"item_id": "SKU", "title": "title"}),
+        ("items.csv", "item_id\ttitle\tGr\xf6\xdfe\n1\tTea\t\n".encode("latin-1"), {"item_id": "item_id"}),
+        ("items.csv", b"item_id,title\n1,Th\xe9\n", {"item_id": "item_id", "title": "title"}),
+        ("items.csv", "item_id;title\n1;Th\xe9\n".encode("utf-16"), {"item_id": "item_id", "title": "title"}),
+        ("items.jsonl", b'{"item_id": 1, "title": "Th\xe9"}\n', {"item_id": "item_id", "title": "title"}),
+        ("items.csv.gz", gzip.compress(b"item_id;title\n1;Tea\n"), {"item_id": "item_id", "title": "title"}),
+    ],
+)
+def test_a_proposal_survives_odd_names_and_finds_delimiter_and_encoding(
+    home: Path, tmp_path: Path, name: str, content: str | bytes, told: dict[str, str]
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "._items.csv").write_bytes(b"\0\5")
+    proposed = propose(tmp_path)
+    assert mapping.tomllib.loads(proposed)["items"][0]["columns"].items() >= told.items()
+    (tmp_path / "endcap.toml").write_text(proposed)
+    assert findings(tmp_path) == []
+    load(tmp_path)
+    row = warehouse("files").read("raw", "items").to_pylist()[0]
+    assert (row["item_id"], row["title"][:2], row["unreadable"]) == ("1", {"e": "Te", "h": "Th"}[row["title"][1]], None)
+
+
+def test_a_field_that_comes_late_in_a_long_file_is_a_note(home: Path, tmp_path: Path) -> None:
+    lines = ['{"id": "1", "kind": "view"}'] * 1000
+    lines += ['{"id": "2", "at": "2023-01-02", "who": "a", "sku": "x", "kind": "purchase"}']
+    (tmp_path / "orders.jsonl").write_text("\n".join(lines))
+    told = ORDERS.replace(".csv", ".jsonl").replace(
+        "[interactions.columns]", 'where = { kind = "purchase" }\n[interactions.columns]'
+    )
+    (tmp_path / "endcap.toml").write_text(YEAR_2023 + told)
+    _, found, notes = mapping.check(source("files"), tmp_path)
+    assert found == []
+    assert [
+        note for note in notes if "orders.jsonl has no 'at', mapped for interactions, in its first 1,000 lines" in note
+    ]
+    assert load(tmp_path) == 0
+    (tmp_path / "orders.jsonl").write_text("\n".join(lines[:1000]))
+    assert "has no field 'at'" in str(findings(tmp_path))
+
+
+# Files ----------------------------------------------------------------------------------------
+
+
+ITEMS = '[items]\nfiles = "{}"\ncolumns = { item_id = "id", title = "name" }\n'
+
+
+def test_hidden_files_are_not_the_shops(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("a/items.csv", "a/.ipynb_checkpoints/items-checkpoint.csv"):
+        (tmp_path / name).write_text(f"id,name\n1,{name}\n")
+    (tmp_path / "a" / "._items.csv").write_bytes(b"\0\5\x16\7\0")
+    (tmp_path / "endcap.toml").write_text(ITEMS.replace("{}", "**/*.csv"))
+    assert findings(tmp_path) == []
+    load(tmp_path)
+    assert warehouse("files").read("raw", "items")["title"].to_pylist() == ["a/items.csv"]
+
+
+def test_a_file_beside_its_gzipped_self_is_told(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,name\n1,Tea\n")
+    (tmp_path / "items.csv.gz").write_bytes(gzip.compress(b"id,name\n1,Cup\n"))
+    (tmp_path / "endcap.toml").write_text(ITEMS.replace("{}", "items.csv"))
+    told = findings(tmp_path)
+    assert [(finding.what, finding.do) for finding in told] == [
+        ("both items.csv and items.csv.gz are there", "leave one of them")
+    ]
+    with pytest.raises(Problem, match="both items"):
+        load(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_told(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsencode(tmp_path) + b"/Verk\xe4ufe.csv"
+    with open(odd, "w") as file:
+        file.write("id,name\n1,Tea\n")
+    assert "Verk\\udce4ufe.csv" in propose(tmp_path)
+    (tmp_path / "endcap.toml").write_text(ITEMS.replace("{}", "*.csv"))
+    assert [finding.do for finding in findings(tmp_path)] == ["rename it"]
+    with pytest.raises(Problem, match="is not UTF-8"):
+        load(tmp_path)
+    (tmp_path / "endcap.toml").write_text(ITEMS.replace("{}", "items.csv"))
+    assert load(tmp_path, check=True) == 2
+    capsys.readouterr().out.encode()
 
 
 def test_a_folder_without_tables_proposes_nothing(tmp_path: Path) -> None:
