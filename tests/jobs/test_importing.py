@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs import finding, importing
 from jobs.console import Problem, Usage
-from jobs.sources import source
+from jobs.sources import source, text
 from jobs.sources.text import clocks, csv_records, escape, json_lines, unescape
 from jobs.tables import DELIVERED, table
 from jobs.warehouse import Warehouse, warehouse
@@ -83,6 +83,41 @@ def test_quotes_that_open_no_field_join_no_lines() -> None:
     assert [(number, row) for number, row, _ in rows] == [
         (2, {"a": "x", "b": '5" pipe'}), (3, {"a": "y", "b": '6" pipe'}), (4, {"a": None, "b": None}),
     ]  # fmt: skip
+
+
+def test_two_stray_quotes_spoil_their_own_lines_and_no_row_between() -> None:
+    lines = b'id,title\n1,"good"\n2,"bad\n3,c\n4,"also bad\n5,"two\nlines"\n6,f\n'
+    assert [(number, row and row["title"]) for number, row, _ in csv_records(BytesIO(lines))] == [
+        (2, "good"), (3, None), (4, "c"), (5, None), (6, "two\nlines"), (8, "f"),
+    ]  # fmt: skip
+
+
+def test_a_title_is_not_made_of_thousands_of_rows() -> None:
+    between = "".join(f"{n},ok\n" for n in range(2, 2000))
+    rows = list(csv_records(BytesIO(f'id,title\n1,"bad\n{between}2000,17 inch"\n2001,x\n'.encode())))
+    assert rows[0] == (2, None, b'1,"bad')
+    assert [row["id"] for _, row, _ in rows if row] == [str(n) for n in range(2, 2002)]
+
+
+def test_a_long_text_in_quotes_stays_one_field() -> None:
+    log = "\n".join(f"line {n}, of a log, and more" if n % 3 else "short" for n in range(500))
+    rows = list(csv_records(BytesIO(f'id,text\n1,"{log}"\n2,x\n'.encode())))
+    assert [row and row["text"] for _, row, _ in rows] == [log, "x"]
+
+
+def test_reading_takes_no_time_that_grows_with_the_square_of_stray_quotes() -> None:
+    read, lines = [0], BytesIO(b"id,title\n" + b'1,5" pipe\n2,x\n3,"open\n' * 20_000)
+    cells = text._cells
+
+    def counted(record: bytes, delimiter: str) -> list[str] | None:
+        read[0] += len(record)
+        return cells(record, delimiter)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_cells", counted)
+        rows = list(csv_records(lines))
+    assert len(rows) == 60_000
+    assert read[0] < 5 * len(lines.getvalue())
 
 
 def test_the_day_and_the_known_time_are_the_events_or_the_deliverys() -> None:
