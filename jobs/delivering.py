@@ -252,6 +252,8 @@ def import_one(house: Warehouse, shop: Source, one: Delivery, ledger: Ledger) ->
     """Read what a delivery brings, publish the days that it touches, and enter it into the ledger."""
     held = held_by(shop, one)
     pending = pending_of(one, held, ledger)
+    if pending:
+        check_room(sum(path.stat().st_size for path in {each.file.path for each in pending}))
     told = Told(one.name, files=len(pending))
     unmarked = {name: empty_days(house, shop, one, name) for name in held.tables}
     if not pending and not any(unmarked.values()):
@@ -404,7 +406,6 @@ def run(house: Warehouse, shop: Source, folder: Path, first: date | None, last: 
     """Import the deliveries of a folder, one after another, each whole."""
     began = time.monotonic()
     chosen = deliveries(shop, folder, first, last)
-    check_room(sum(path.stat().st_size for one in chosen for path in one.folder.rglob("*") if path.is_file()))
     with alone(shop):
         ledger = ledger_of(house)
         told = [import_one(house, shop, one, ledger) for one in chosen]

@@ -90,6 +90,8 @@ def imported(args: argparse.Namespace, shop: Source, given: Path | None, began: 
     if not shop.span_found and not shop.deliveries:
         span_of(shop, args.first, args.last)
     house = warehouse(shop.name, must_exist=False)
+    if shop.deliveries and args.tables:
+        raise Usage("--tables has no meaning with deliveries: a file is read for all its tables", do="leave it out")
     if shop.mapped and given is not None:
         keep_to(house, given)
     if shop.deliveries and given is not None:

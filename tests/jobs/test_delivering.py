@@ -247,6 +247,25 @@ def test_compact_leaves_the_files_of_deliveries_by_which_rows_are_taken_back(hom
     assert [row for row in rows() if row[1] == "e"] == [("2024-01-05", "e", "again", "2024-01-06T00:00")]
 
 
+def test_room_is_asked_for_what_is_to_be_read_only(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(delivering, "check_room", asked.append)
+    (folder / "2024-01-05" / "film.mp4").write_bytes(b"x" * 10_000)
+    load(folder)
+    assert asked == [
+        sum(path.stat().st_size for path in (folder / name).iterdir() if path.suffix != ".mp4")
+        for name in ("2024-01-05", "2024-01-06T0300Z")
+    ]
+    load(folder)
+    assert len(asked) == 2
+
+
+def test_tables_cannot_be_chosen_from_deliveries(home: Path, folder: Path) -> None:
+    with pytest.raises(Usage, match="--tables has no meaning with deliveries"):
+        load(folder, tables="items")
+    assert not warehouse("files", must_exist=False).days("raw", "items")
+
+
 # Order ----------------------------------------------------------------------------------------
 
 
