@@ -107,7 +107,7 @@ def told(address: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, pa.ArrowException) as fault:
+    except (OSError, ValueError, pa.ArrowException) as fault:
         first = (without_keys(str(fault), address).splitlines() or [""])[0][:200]
         raise Problem(
             f"the store cannot be read: {first}",
