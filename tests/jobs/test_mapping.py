@@ -129,7 +129,7 @@ def test_every_fault_of_a_mapping_is_told_with_what_to_do(
     home: Path, folder: Path, old: str, new: str, what: str, do: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert old in EXAMPLE
-    (folder / "endcap.toml").write_text(EXAMPLE.replace(old, new, 1), encoding="utf-8-sig")  # as Notepad writes it
+    (folder / "endcap.toml").write_text(EXAMPLE.replace(old, new, 1), encoding="utf-8")
     told = [finding for finding in findings(folder) if what in finding.what]
     assert told, [str(finding) for finding in findings(folder)]
     assert do in told[0].do
@@ -138,6 +138,11 @@ def test_every_fault_of_a_mapping_is_told_with_what_to_do(
     with pytest.raises(Usage, match="findings in the mapping: "):
         load(folder)
     assert not home.exists()
+
+
+def test_a_mark_of_byte_order_spoils_no_mapping(folder: Path) -> None:
+    (folder / "endcap.toml").write_text(EXAMPLE, encoding="utf-8-sig")
+    assert findings(folder) == []
 
 
 def test_all_findings_are_told_at_once(folder: Path) -> None:
