@@ -28,12 +28,12 @@ from pathlib import Path
 
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_file
-from jobs.finding import check_once, check_readable, check_room, groups_of, matching, sha256, state_of, unchanged
-from jobs.mapping import NAME, identity
+from jobs.finding import MOST_DAYS, check_once, check_readable, check_room, groups_of, matching, state_of, unchanged
+from jobs.mapping import NAME
 from jobs.sources import RowFile, Source
-from jobs.sources.text import moment
+from jobs.sources.text import Reading, moment
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, days, home, warehouse, write_atomically
+from jobs.warehouse import Attempt, Mark, Warehouse, days, home, sha256, write_atomically
 
 STEP = "import"
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T(\d{2})(\d{2})(\d{2})?Z)?")
@@ -87,6 +87,13 @@ def deliveries(shop: Source, folder: Path, first: date | None, last: date | None
             where=str(folder / NAME),
             do="give an earlier day as 'first'",
         )
+    late = next((one for one in found if (one.day - shop.first).days > MOST_DAYS), None)
+    if late is not None and any(table("raw", rows.table).dated for rows in shop.rows):
+        raise Usage(
+            f"delivery {late.name} was recorded more than {MOST_DAYS:,} days after the shop's first day, {shop.first}",
+            where=str(folder / NAME),
+            do="give a later day as 'first', or mend the delivery's name",
+        )
     chosen = [one for one in found if (first is None or one.day >= first) and (last is None or one.day <= last)]
     if not chosen:
         raise Problem(
@@ -105,29 +112,21 @@ class Ledger:
     """What was imported: `names` has the hash of every delivered file, `contents` (by key) where each was read."""
 
     path: Path
-    mapping: str
     names: dict[str, str] = field(default_factory=dict)
     contents: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def save(self) -> None:
         """Replace the ledger: whole, or not at all."""
-        told = {"mapping": self.mapping, "names": self.names, "contents": self.contents}
+        told = {"names": self.names, "contents": self.contents}
         write_atomically(self.path, json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def ledger_of(shop: Source, folder: Path) -> Ledger:
-    """The shop's ledger; `Refused` if what was imported was read by another mapping."""
-    path, mapping = warehouse(shop.name, must_exist=False).ledger, identity(folder)
-    if not path.is_file():
-        return Ledger(path, mapping)
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if told["mapping"] != mapping:
-        raise Refused(
-            f"{NAME} was changed since deliveries were imported by it: their rows mean something else now",
-            where=str(folder / NAME),
-            do=f"run 'python -m jobs reset --shop {shop.name}' and import all deliveries, or put the mapping back",
-        )
-    return Ledger(path, mapping, told["names"], told["contents"])
+def ledger_of(house: Warehouse) -> Ledger:
+    """The shop's ledger; an empty one before the first delivery."""
+    if not house.ledger.is_file():
+        return Ledger(house.ledger)
+    told = json.loads(house.ledger.read_text(encoding="utf-8"))
+    return Ledger(house.ledger, told["names"], told["contents"])
 
 
 @contextmanager
@@ -211,7 +210,7 @@ def files_of(one: Delivery, group: Group) -> tuple[Delivered, ...]:
 def key_of(group: Group, file: Delivered, sha: str) -> str:
     """What makes two files the same: their bytes and how they are read; their name too, where rows are made of it."""
     name = file.name if any(map(names_its_file, group)) else ""
-    return hashlib.sha256(f"{sha} {group[0].pattern} {name}".encode()).hexdigest()
+    return hashlib.sha256(f"{sha} {group[0].pattern} {Reading.of(group[0])} {name}".encode()).hexdigest()
 
 
 def pending_of(one: Delivery, held: Held, ledger: Ledger) -> list[Pending]:
@@ -253,6 +252,8 @@ def import_one(house: Warehouse, shop: Source, one: Delivery, ledger: Ledger) ->
     """Read what a delivery brings, publish the days that it touches, and enter it into the ledger."""
     held = held_by(shop, one)
     pending = pending_of(one, held, ledger)
+    if pending:
+        check_room(sum(path.stat().st_size for path in {each.file.path for each in pending}))
     told = Told(one.name, files=len(pending))
     unmarked = {name: empty_days(house, shop, one, name) for name in held.tables}
     if not pending and not any(unmarked.values()):
@@ -405,9 +406,8 @@ def run(house: Warehouse, shop: Source, folder: Path, first: date | None, last: 
     """Import the deliveries of a folder, one after another, each whole."""
     began = time.monotonic()
     chosen = deliveries(shop, folder, first, last)
-    check_room(sum(path.stat().st_size for one in chosen for path in one.folder.rglob("*") if path.is_file()))
     with alone(shop):
-        ledger = ledger_of(shop, folder)
+        ledger = ledger_of(house)
         told = [import_one(house, shop, one, ledger) for one in chosen]
     print(summary(house, shop, told, time.monotonic() - began))
     return 0

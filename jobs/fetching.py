@@ -8,13 +8,14 @@ there. A store that changes while it is landed stops the import. No address is e
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from jobs.console import Problem, Usage, narrate
 from jobs.finding import check_room
@@ -37,13 +38,33 @@ def is_address(given: str) -> bool:
 
 
 def shown(address: str) -> str:
-    """An address as it may be printed: without user, key and settings.
+    """An address as it may be printed: without user, key and settings. A key may hold any sign, a slash say.
 
-    >>> shown("s3://key:secret@shop/raw?endpoint_override=x")
-    's3://shop/raw'
+    >>> shown("s3://key:secret@shop/raw?endpoint_override=x"), shown("s3://key:se/c?r#et@shop/raw")
+    ('s3://shop/raw', 's3://shop/raw')
     """
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{re.split('[?#]', rest.removeprefix(f'{keys_of(address)}@'))[0]}"
+
+
+def keys_of(address: str) -> str:
+    """User and key of an address; '' if it has none, as that of a folder never has."""
+    scheme, _, rest = address.partition("://")
+    return "" if scheme.lower() == "file" else rest.rpartition("@")[0]
+
+
+def without_keys(text: str, address: str) -> str:
+    """What a store says of itself, as it may be printed: it quotes the address, or pieces of it.
+
+    >>> without_keys("no host 'key:sec'", "s3://key:sec/ret@shop/raw")
+    "no host '...:...'"
+    """
+    text = text.replace(address, shown(address))
+    keys = keys_of(address)
+    pieces = {piece for told in (keys, unquote(keys)) for piece in (told, *re.split("[:/?#@]", told)) if len(piece) > 2}
+    for piece in sorted(pieces, key=len, reverse=True):
+        text = text.replace(piece, "...")
+    return text
 
 
 @dataclass(frozen=True)
@@ -58,7 +79,7 @@ class Remote:
 
 def landed(shop: str, address: str) -> Path:
     """The folder in the shop's home that holds what lies at `address` now."""
-    scheme = urlsplit(address).scheme.lower()
+    scheme = address.partition("://")[0].lower()
     if scheme not in _SCHEMES:
         raise Usage(f"no store is called '{scheme}://'", do="give a path, or an address of s3://, gs:// or file://")
     folder = home() / shop / "landed" / hashlib.sha256(shown(address).encode()).hexdigest()[:16]
@@ -86,13 +107,25 @@ def told(address: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, pa.ArrowException) as fault:
-        first = (str(fault).splitlines() or [""])[0].replace(address, shown(address))[:200]
+    except (OSError, ValueError, pa.ArrowException) as fault:
+        first = (without_keys(str(fault), address).splitlines() or [""])[0][:200]
         raise Problem(
             f"the store cannot be read: {first}",
             where=shown(address),
             do="check the address, the credentials (for s3: AWS_ACCESS_KEY_ID and so on) and the region",
-        ) from fault
+        ) from None  # what the store says may hold the key, and --verbose prints causes
+
+
+@contextmanager
+def told_of_there(folder: Path, address: str) -> Iterator[None]:
+    """A fault of a landed file is told as one of its address: what is mended in the copy is lost when it is landed
+    again."""
+    try:
+        yield
+    except Problem as problem:
+        told = (problem.what, problem.where, problem.do)
+        problem.what, problem.where, problem.do = (text.replace(str(folder), shown(address)) for text in told)
+        raise
 
 
 def opened(address: str) -> "tuple[pyarrow.fs.FileSystem, str]":
@@ -138,6 +171,7 @@ def land(store: "pyarrow.fs.FileSystem", there: list[Remote], folder: Path) -> N
     here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     for name in here.keys() - {file.name for file in there}:  # gone there, or half a file of a run that was killed
         here[name].unlink()
+    remove_empty(folder)
     for file in there:
         same = file.name in here and here[file.name].stat().st_size == file.size
         if not same or known.get(file.name) != file.changed:
@@ -145,6 +179,13 @@ def land(store: "pyarrow.fs.FileSystem", there: list[Remote], folder: Path) -> N
     told_now = {file.name: file.changed for file in there}
     if told_now != known:
         write_atomically(known_path, json.dumps(told_now, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def remove_empty(folder: Path) -> None:
+    """Folders without files are not in a store: each could be taken for a delivery, or bear the name of a file."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def fetch(store: "pyarrow.fs.FileSystem", file: Remote, target: Path) -> None:

@@ -3,7 +3,8 @@
 Guarantees. Every row of a file becomes a row of each table whose declaration claims it, at most once in each; a row
 that none claims, and a line that cannot be read, is kept whole in `unreadable` of the first table. Fields that no
 declaration names are kept in `extra`. A file that lacks a declared field stops the import by name. The same file gives
-the same bytes, whatever the range of days. Memory is bounded by `_GROUP` rows a day and table.
+the same bytes, whatever the range of days. Memory is bounded by `_HELD` rows a table, however many
+days they are of.
 """
 
 import json
@@ -11,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Problem
-from jobs.sources import FILE, PLACE, Cell, Row, RowFile, Side, named
+from jobs.sources import FILE, PLACE, Cell, Row, RowFile, Side, named, text_of
 from jobs.sources import field as value_of
 from jobs.sources.text import Reading, escape, header, nearest, records
 from jobs.tables import WHOLE, Table, table
@@ -28,6 +30,8 @@ OURS = ("source_file", "source_row", "known_time", "simulated", "unreadable", "e
 """Raw columns that the import fills, not the publisher."""
 _GROUP = 20_000  # rows of a day in one Parquet row group
 _BYTES = 1 << 26  # bytes of lines after which a row group ends too: an Arrow column holds 2 GB
+_HELD = 400_000  # rows of a table that are held in memory, of all days: about 0.3 GB of interactions
+_HELD_BYTES = 1 << 28  # bytes of lines after which they are put aside too
 _FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError, RecursionError)
 """What a cell that cannot be made fails with."""
 
@@ -60,15 +64,22 @@ class Filed:
 
 
 class Days:
-    """Parquet files of an attempt, one a day. Row groups depend on a day's own rows only, so that a range of days
-    gives the same bytes as the whole."""
+    """Parquet files of an attempt, one a day. Where a row group ends depends on a day's own rows only, so that a range
+    of days gives the same bytes as the whole.
+
+    Rows that are too many to be held are spilled, all days' into one file beside, and come back a day at a time when
+    the files are written: a shop of ten years, not sorted by time, needs neither the memory nor the open files of all
+    its days at once.
+    """
 
     def __init__(self, attempt: Attempt, part: str = "part-0") -> None:
         self.attempt, self.part = attempt, f"{part}.parquet"
         self.schema: pa.Schema = arrow_schema(table("raw", attempt.table))
         self.held: dict[str, list[list[Any]]] = {}
-        self.size: Counter[str] = Counter()
-        self.writers: dict[str, Any] = {}
+        self.rows = self.bytes = 0  # held, of all days
+        self.groups: dict[str, list[int]] = {}  # rows of each row group
+        self.size: Counter[str] = Counter()  # bytes of the last group of a day
+        self.spill: Spill | None = None
 
     def add(self, day: str, values: Sequence[Any], size: int = 0) -> None:
         """One row; `size` is about how many bytes it holds."""
@@ -77,29 +88,93 @@ class Days:
             columns = self.held[day] = [[] for _ in self.schema]
         for column, value in zip(columns, values, strict=True):
             column.append(value)
-        self.size[day] += size
-        if len(columns[0]) >= _GROUP or self.size[day] >= _BYTES:
-            self._flush(day)
+        self._count(day, size)
+        self.rows += 1
+        self.bytes += size
+        if self.rows >= _HELD or self.bytes >= _HELD_BYTES:
+            self._put_aside()
 
-    def _flush(self, day: str) -> None:
+    def _count(self, day: str, size: int) -> None:
+        groups = self.groups.setdefault(day, [0])
+        if groups[-1] >= _GROUP or self.size[day] >= _BYTES:
+            groups.append(0)
+            self.size[day] = 0
+        groups[-1] += 1
+        self.size[day] += size
+
+    def _batch(self, day: str) -> "pa.RecordBatch":
+        import pyarrow as pa
+
+        arrays = [pa.array(c, type=f.type) for c, f in zip(self.held.pop(day), self.schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _put_aside(self) -> None:
+        self.spill = self.spill or Spill(self.attempt.path / f".{self.part}.spilled", self.schema)
+        for day in list(self.held):
+            self.spill.add(day, self._batch(day))
+        self.rows = self.bytes = 0
+
+    def close(self) -> None:
+        """Write every day's file, one after another, and remove what was spilled."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if day not in self.writers:
+        if self.spill:
+            self.spill.close()
+        for day in sorted(self.groups):
             folder = self.attempt.folder(day)
             folder.mkdir(parents=True, exist_ok=True)
-            self.writers[day] = pq.ParquetWriter(folder / self.part, self.schema, compression="zstd")
-        arrays = [pa.array(c, type=f.type) for c, f in zip(self.held.pop(day), self.schema, strict=True)]
-        self.writers[day].write_table(pa.Table.from_arrays(arrays, schema=self.schema))
-        self.size[day] = 0
+            batches = chain(self.spill.of(day) if self.spill else (), [self._batch(day)] if day in self.held else ())
+            with pq.ParquetWriter(folder / self.part, self.schema, compression="zstd") as writer:
+                for group in cut(batches, self.groups[day]):
+                    writer.write_table(pa.Table.from_batches(group).combine_chunks())
+        self.groups.clear()
+        if self.spill:
+            self.spill.remove()
+
+
+class Spill:
+    """Rows of many days in one file, which come back day by day in the order in which they went."""
+
+    def __init__(self, path: Path, schema: "pa.Schema") -> None:
+        import pyarrow as pa
+
+        self.path, self.count = path, 0
+        self.places: dict[str, list[int]] = {}
+        self.writer = pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+
+    def add(self, day: str, batch: "pa.RecordBatch") -> None:
+        self.writer.write_batch(batch)
+        self.places.setdefault(day, []).append(self.count)
+        self.count += 1
 
     def close(self) -> None:
-        """Write what is held. A day's file is closed before the next is opened: a year has more days than there are
-        files that a process may hold open."""
-        for day in sorted({*self.held, *self.writers}):
-            if day in self.held:
-                self._flush(day)
-            self.writers.pop(day).close()
+        """No row comes any more."""
+        import pyarrow as pa
+
+        self.writer.close()
+        self.reader = pa.ipc.open_file(pa.memory_map(str(self.path)))
+
+    def of(self, day: str) -> Iterator["pa.RecordBatch"]:
+        """What a day has here."""
+        return (self.reader.get_batch(place) for place in self.places.get(day, ()))
+
+    def remove(self) -> None:
+        self.path.unlink()
+
+
+def cut(batches: Iterable["pa.RecordBatch"], lengths: Iterable[int]) -> Iterator[list["pa.RecordBatch"]]:
+    """The rows of batches in groups of these lengths, which are as many rows together."""
+    coming = iter(batches)
+    rest: pa.RecordBatch | None = None
+    for length in lengths:
+        group, lacking = [], length
+        while lacking:
+            batch = rest if rest is not None else next(coming)
+            group.append(batch.slice(0, lacking))
+            rest = batch.slice(lacking) if batch.num_rows > lacking else None
+            lacking -= group[-1].num_rows
+        yield group
 
 
 class Plan:
@@ -174,22 +249,13 @@ def _maker(cell: Cell | None) -> Callable[[Row], str | None] | None:
         return None
     if not isinstance(cell, str):
         return cell.make
-    return (lambda row: _text(value_of(row, cell))) if "." in cell else (lambda row: _text(row.get(cell)))
-
-
-def _text(value: Any) -> str | None:
-    """A JSON value as text; nested ones as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+    return (lambda row: text_of(value_of(row, cell))) if "." in cell else (lambda row: text_of(row.get(cell)))
 
 
 # Files beside ---------------------------------------------------------------------------------
 
 
-Looked = list[tuple[str, dict[str, Row]]]
+Looked = list[tuple[str, dict[str | None, Row]]]
 """For each side file: the field that is looked up, and what joins the row, by its value."""
 
 
@@ -198,8 +264,8 @@ def look_ups(sides: Iterable[tuple[Side, Sequence[Delivered]]]) -> Looked:
     return [(side.on, _look_up(side, files)) for side, files in sides]
 
 
-def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str | None, Row]:
+    found: dict[str | None, Row] = {}
     for file in files:
         for number, row, _ in records(file.path, Reading.of(side)):
             if row is None:
@@ -212,7 +278,7 @@ def _look_up(side: Side, files: Sequence[Delivered]) -> dict[str, Row]:
                     do=nearest(list(row), lacking[0]) or "give the file as its publisher lays it out",
                 )
             joined = {name: row[name] for name in side.columns}
-            if found.setdefault(str(row[side.key]), joined) != joined:
+            if found.setdefault(text_of(row[side.key]), joined) != joined:
                 raise Problem(
                     f"{file.name} gives {side.key} of row {number} a second meaning",
                     where=str(file.path),
@@ -279,7 +345,7 @@ class Filing:
         """The row with its place, and with what the files beside say of it."""
         if not self.places and not self.looked:
             return row
-        beside = {k: v for on, found in self.looked for k, v in found.get(str(value_of(row, on)), {}).items()}
+        beside = {k: v for on, found in self.looked for k, v in found.get(text_of(value_of(row, on)), {}).items()}
         return {FILE: file.name, PLACE: str(number), **row, **beside}
 
     def _row(self, claimed: list[int], file: Delivered, number: int, row: Row, line: bytes | None) -> None:

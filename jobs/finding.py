@@ -4,7 +4,6 @@ Everything that can be told before work starts is told here: a missing file, an 
 that two patterns of one table meet, too little disk.
 """
 
-import hashlib
 import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from jobs.console import Problem, Usage, narrate
 from jobs.filing import Delivered, Filing, Looked, Plan, look_ups
@@ -98,10 +97,49 @@ class Files:
 
 
 def matching(folders: Sequence[Path], pattern: str) -> tuple[Delivered, ...]:
-    """The files that a pattern meets, gzipped or not, by their names; of two with one name the last folder's."""
-    paths = [(folder, path) for folder in folders for p in (pattern, f"{pattern}.gz") for path in folder.glob(p)]
-    found = {path.relative_to(folder).as_posix(): path for folder, path in paths}
-    return tuple(Delivered(name, path) for name, path in sorted(found.items()) if path.is_file())
+    """The files that a pattern meets, gzipped or not, by their names; of two with one name the last folder's.
+
+    What is hidden is not the shop's: copies that an editor keeps, say. A `Problem` if a file lies there twice, gzipped
+    and not, as its rows would count twice, or if its name is no text.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        paths = {path.relative_to(folder): path for p in (pattern, f"{pattern}.gz") for path in folder.glob(p)}
+        here = {name.as_posix(): path for name, path in paths.items() if not hidden(name) and path.is_file()}
+        for name, path in here.items():
+            check_name(path)
+            if f"{name}.gz" in here:
+                raise Problem(f"both {name} and {name}.gz are there", where=str(path.parent), do="leave one of them")
+        found.update(here)
+    return tuple(Delivered(name, path) for name, path in sorted(found.items()))
+
+
+def is_pattern(pattern: str) -> bool:
+    """Whether `matching` can look for it.
+
+    >>> [is_pattern(told) for told in ("a-*.csv", "**/a.csv", "**a.csv", ".", "../a.csv", "/a.csv")]
+    [True, True, False, False, False, False]
+    """
+    parts = PurePath(pattern).parts
+    odd = any(part == ".." or ("**" in part and part != "**") for part in parts)
+    return bool(parts) and not odd and parts[-1] != "**" and not pattern.startswith(("/", "~")) and "\0" not in pattern
+
+
+def hidden(name: PurePath) -> bool:
+    """Whether a file or a folder above it is hidden; `name` begins in the shop's folder."""
+    return any(part.startswith(".") for part in name.parts)
+
+
+def check_name(path: Path) -> None:
+    """A `Problem` for a file whose name is not UTF-8: it could not be written down where its rows come from."""
+    name = legible(path.name)
+    if name != path.name:
+        raise Problem(f"the name of the file '{name}' is not UTF-8", where=legible(str(path.parent)), do="rename it")
+
+
+def legible(name: str) -> str:
+    """A file's name as it can be printed, whatever its bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def find(shop: Source, folders: Sequence[Path]) -> Files:
@@ -166,7 +204,7 @@ def tables_of(shop: Source, files: Files) -> list[str]:
 
 
 MOST_DAYS = 3_660
-"""A span that was found in a file, and not declared, is no longer than ten years: a wrong clock would stretch it."""
+"""The longest span of a shop, some ten years: a wrong clock would stretch one that is found in a file."""
 
 
 def with_span(shop: Source, files: Files) -> Source:
@@ -260,9 +298,3 @@ def check_room(size: int) -> None:
             where=str(folder),
             do="free some space, or set ENDCAP_HOME to a folder on a larger disk",
         )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

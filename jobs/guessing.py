@@ -3,13 +3,19 @@
 A guess is no mapping: it is printed for a person to look at, never used by itself.
 """
 
+import codecs
+import glob
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from jobs.console import Problem
+from jobs.finding import check_name, hidden, legible
 from jobs.mapping import ENDINGS, NAME, fields_of, ours, required
-from jobs.sources.text import Reading, header
+from jobs.sources.text import Reading, header, lines_of, opened, whole
 from jobs.tables import DELIVERED
 
 HINTS = {
@@ -61,6 +67,10 @@ SYNONYMS = {
 }
 """Other words for our columns, in the spelling of `_plain`."""
 
+DELIMITERS, ENCODINGS = (",", ";", "\t", "|"), ("utf-8", "cp1252")
+"""What separated values are tried with, in this order; a mark of byte order tells UTF-16."""
+_LINES = 1_000  # that an encoding has to fit
+
 
 def _plain(name: str) -> str:
     """A field's name in small letters and underscores."""
@@ -100,6 +110,7 @@ def _matched(name: str, fields: Sequence[str]) -> dict[str, str]:
 def propose(folder: Path) -> str:
     """A mapping to begin with, guessed from the names of files and fields. Every guess is to be looked at."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and _ending(path) in ENDINGS]
+    files = [path for path in files if not hidden(path.relative_to(folder))]
     if not files:
         raise Problem(
             f"no file of {', '.join(ENDINGS)} lies in the folder",
@@ -120,17 +131,56 @@ def _ending(path: Path) -> str:
     return path.name.removesuffix(".gz").rpartition(".")[2].lower()
 
 
+def _quoted(text: str) -> str:
+    """A string of TOML, on one line."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _remark(text: str) -> str:
+    """A comment of TOML: on one line, whatever a header holds."""
+    return "# " + "".join(sign if sign.isprintable() else _quoted(sign)[1:-1] for sign in text)
+
+
 def _proposed(path: Path) -> str:
     """The entry of one file."""
-    format, delimiter = ENDINGS[_ending(path)]
     try:
-        head = header(path, Reading(format, delimiter))
-        fields = head if head is not None else sorted(fields_of(path, Reading(format, delimiter)))
+        check_name(path)
+        how = _reading(path)
+        head = header(path, how)
+        fields = head if head is not None else sorted(fields_of(path, how)[0])
     except Problem as problem:
-        return f"\n# {path.name}: {problem.what}"
+        return "\n" + _remark(f"{legible(path.name)}: {problem.what}; {problem.do}")
     name, matched = guess(path.name, fields)
-    lines = [f"{column} = {json.dumps(theirs, ensure_ascii=False)}" for column, theirs in matched.items()]
+    default = Reading(*ENDINGS[_ending(path)])
+    told = [f"files = {_quoted(glob.escape(path.name))}"]
+    told += [f"delimiter = {_quoted(how.delimiter)}"] if how.delimiter != default.delimiter else []
+    told += [f"encoding = {_quoted(how.encoding)}"] if how.encoding != default.encoding else []
+    lines = [f"{column} = {_quoted(theirs)}" for column, theirs in matched.items()]
     lines += [f'# {c.name} = ""  # required: {c.doc}' for c in required(name) if c.name not in matched]
     others = [other for other in fields if other not in matched.values()]
-    lines += [f"# not mapped, kept in 'extra': {', '.join(others)}"] if others else []
-    return "\n".join(["", f"[[{name}]]", f"files = {json.dumps(path.name)}", f"[{name}.columns]", *lines])
+    lines += [_remark(f"not mapped, kept in 'extra': {', '.join(others)}")] if others else []
+    return "\n".join(["", f"[[{name}]]", *told, f"[{name}.columns]", *lines])
+
+
+def _reading(path: Path) -> Reading:
+    """By the first encoding that fits its first lines, the delimiter that parts its header most."""
+    how = Reading(*ENDINGS[_ending(path)])
+    if how.format == "parquet":
+        return how
+    with whole(path), opened(path) as stream:
+        start = b"".join(line for _, line in islice(lines_of(stream), _LINES))
+    marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encodings = ("utf-16",) if marked else tuple(each for each in ENCODINGS if _fits(start, each))
+    how = replace(how, encoding=(*encodings, how.encoding)[0])
+    if how.format != "csv":
+        return how
+    first = re.sub('"[^"]*"?', "", start.decode(how.encoding, "replace").partition("\n")[0])
+    return replace(how, delimiter=max([how.delimiter, *DELIMITERS], key=first.count))
+
+
+def _fits(start: bytes, encoding: str) -> bool:
+    try:
+        start.decode(encoding)
+    except UnicodeError:
+        return False
+    return True

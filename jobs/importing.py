@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING
 
 from jobs import delivering
 from jobs.console import Problem, Refused, Usage, grid, narrate, say, suggest
-from jobs.fetching import is_address, landed
+from jobs.fetching import is_address, landed, shown, told_of_there
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
-from jobs.finding import Files, check_room, find, folder_of, prepare, sha256, state_of, tables_of, unchanged, with_span
+from jobs.finding import Files, check_room, find, folder_of, prepare, state_of, tables_of, unchanged, with_span
 from jobs.guessing import propose
-from jobs.mapping import NAME, check, shop_of
+from jobs.mapping import NAME, check, keep_to, shop_of
 from jobs.sources import ParquetStream, ParquetTable, Source, View, named, source
 from jobs.sources.text import clocks, nearest
 from jobs.tables import WHOLE, table
-from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, warehouse
+from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, days, sha256, warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,9 +72,17 @@ def run(args: argparse.Namespace) -> int:
     """Find the files, write every table, publish them all, and end with a grid."""
     began = time.monotonic()
     shop = source(args.shop)
-    given = landed(shop.name, args.folder) if args.folder and is_address(args.folder) else folder_of(shop, args.folder)
+    if not args.folder or not is_address(args.folder):
+        return imported(args, shop, folder_of(shop, args.folder), began)
+    folder = landed(shop.name, args.folder)
+    with told_of_there(folder, args.folder):
+        return imported(args, shop, folder, began)
+
+
+def imported(args: argparse.Namespace, shop: Source, given: Path | None, began: float) -> int:
+    """Import what lies in a folder of this machine, or in none."""
     if args.check:
-        return looked_at(shop, given)
+        return looked_at(shop, given, shown(args.folder) if args.folder and is_address(args.folder) else None)
     if shop.mapped and given is not None:
         shop = shop_of(shop, given)
     if not 0 < args.scale <= 10_000:
@@ -82,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
     if not shop.span_found and not shop.deliveries:
         span_of(shop, args.first, args.last)
     house = warehouse(shop.name, must_exist=False)
+    if shop.deliveries and args.tables:
+        raise Usage("--tables has no meaning with deliveries: a file is read for all its tables", do="leave it out")
+    if shop.mapped and given is not None:
+        keep_to(house, given)
     if shop.deliveries and given is not None:
         return delivering.run(house, shop, given, args.first, args.last)
     if args.tables:
@@ -121,18 +133,17 @@ def only(shop: Source, wanted: Sequence[str]) -> Source:
     )
 
 
-def looked_at(shop: Source, folder: Path | None) -> int:
+def looked_at(shop: Source, folder: Path | None, address: str | None = None) -> int:
     """`--check`: say all that is wrong with a folder's mapping and files, or propose a mapping; nothing is imported.
 
-    2 if there are findings, else 0.
+    2 if there are findings, else 0. A folder that was landed is called by its address.
     """
     if not shop.mapped or folder is None:
         raise Usage(f"'{shop.name}' has no mapping to check", do="leave out --check, or import 'files' with --from DIR")
+    place, save = (address, "upload") if address else (folder, "save")
     if not (folder / NAME).is_file():
         print(propose(folder), end="")
-        say(
-            f"There is no {NAME} in {folder}. This one was guessed: look at every line, save it there, and check again."
-        )
+        say(f"There is no {NAME} in {place}. This one was guessed: look at every line, {save} it there, check again.")
         return 0
     found, findings, notes = check(shop, folder)
     for note in notes:
@@ -140,10 +151,11 @@ def looked_at(shop: Source, folder: Path | None) -> int:
     for finding in findings:
         print(f"finding: {finding}")
     if findings or found is None:
-        print(f"findings: {len(findings)}. To do: mend {folder / NAME}, and check again.")
+        again = "upload it there, and check again" if address else "and check again"
+        print(f"findings: {len(findings)}. To do: mend {place}/{NAME}, {again}.")
         return 2
     tables = ", ".join(dict.fromkeys(rows.table for rows in found.rows))
-    print(f"no findings: {tables}.\nnext: python -m jobs import {shop.name} --from {folder}")
+    print(f"no findings: {tables}.\nnext: python -m jobs import {shop.name} --from {place}")
     return 0
 
 

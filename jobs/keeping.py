@@ -299,9 +299,16 @@ def together(house: Warehouse, mark: Mark) -> Mark | None:
 
 
 def compact(args: argparse.Namespace) -> int:
-    """`python -m jobs compact`: partitions of many small files become partitions of one, where that pays."""
+    """`python -m jobs compact`: partitions of many small files become partitions of one, where that pays.
+
+    Raw tables that came in deliveries stay as they are: each of their files is a delivered file's, by name, so that a
+    later delivery can take its rows back.
+    """
     house = warehouse(args.shop)
     zones = [args.zone] if args.zone else list(ZONES)
+    if house.delivered and "raw" in zones:
+        say("note: the raw tables stay as they are: each file in them is one of a delivery")
+        zones.remove("raw")
     lines = []
     for zone in zones:
         for declared in tables(zone):

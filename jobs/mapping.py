@@ -8,8 +8,10 @@ fills. A mapping without findings is a `Source` like those of `jobs.sources`. Th
 import codecs
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -17,17 +19,24 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jobs.console import Problem, Usage, say, suggest
+from jobs.console import Problem, Refused, Usage, say, suggest
 from jobs.filing import OURS, Delivered
-from jobs.finding import check_readable
-from jobs.sources import Cell, Format, Made, Row, RowFile, Source, field, named
+from jobs.finding import MOST_DAYS, check_readable, hidden, is_pattern, legible, matching
+from jobs.sources import Cell, Format, Made, Row, RowFile, Source, always, field, named, text_of
 from jobs.sources.text import Reading, header, nearest, records
-from jobs.tables import DELIVERED, Column, table
+from jobs.tables import DELIVERED, Column, table, tables
+from jobs.warehouse import Warehouse, write_atomically
 
 NAME = "endcap.toml"
-SETTINGS = ("doc", "licence", "first", "last", "delay_minutes", "zone", "deliveries")
+FOR_PEOPLE = ("doc", "licence")
+SETTINGS = (*FOR_PEOPLE, "first", "last", "delay_minutes", "zone", "deliveries")
 ENTRY = ("files", "format", "delimiter", "encoding", "columns", "optional", "left_out", "where", "unless", "simulated")
-CELL = ("value", "from", "words", "divide", "time", "join", "with")
+TURNS = ("words", "divide", "time")
+BESIDE = {"value": (), "from": TURNS, "join": ("with", "time")}
+"""What a column may come from, and the words that may stand beside."""
+CELL = (*BESIDE, *TURNS, "with")
+Turn = Callable[[str], str]
+"""What is done to the text of a field."""
 ENDINGS: dict[str, tuple[Format, str]] = {
     "csv": ("csv", ","),
     "tsv": ("csv", "\t"),
@@ -90,12 +99,12 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
     """The shop that a folder's mapping makes, what is wrong with it, and what is worth knowing."""
     findings = _Findings()
     try:
-        told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
+        told = tomllib.loads((folder / NAME).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        findings.add("there is no mapping", str(folder / NAME), "let --check propose one, and save it there")
+        findings.add("there is no mapping", NAME, "let --check propose one, and save it there")
         return None, findings, []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        findings.add(f"the mapping is no TOML: {fault}", str(folder / NAME), "mend that line")
+        findings.add(f"the mapping is no TOML: {fault}", NAME, "mend that line")
         return None, findings, []
     found = parse(shop, told, findings)
     notes: list[str] = []
@@ -105,9 +114,29 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
 
 
 def identity(folder: Path) -> str:
-    """A hash of what a mapping says; comments and order do not count."""
-    told = tomllib.loads((folder / NAME).read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    """A hash of what a mapping says of rows; comments, order and words for people do not count."""
+    told = tomllib.loads((folder / NAME).read_text(encoding="utf-8-sig"))
+    meant = {key: value for key, value in told.items() if key not in FOR_PEOPLE}
+    return hashlib.sha256(json.dumps(meant, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def keep_to(house: Warehouse, folder: Path) -> None:
+    """Write down by which mapping a shop is imported; `Refused` if raw tables stand that another one made.
+
+    An import replaces the days that its own mapping names, and the ledger knows files, not what they mean: rows of an
+    earlier mapping would stand beside the new ones, or in their place, and nothing would tell them apart.
+    """
+    mapping = identity(folder)
+    before = house.mapping.read_text(encoding="utf-8").strip() if house.mapping.is_file() else ""
+    if mapping == before:
+        return
+    if house.ledger.is_file() or any(house.days("raw", each.name) for each in tables("raw")):
+        raise Refused(
+            f"an earlier import with another mapping stands in shop '{house.shop}': its rows mean something else",
+            where=str(folder / NAME),
+            do=f"run 'python -m jobs reset --shop {house.shop}', then import again; or put the mapping back",
+        )
+    write_atomically(house.mapping, mapping + "\n")
 
 
 def parse(shop: Source, told: Mapping[str, Any], findings: _Findings) -> Source | None:
@@ -176,11 +205,15 @@ def _with_settings(shop: Source, settings: Mapping[str, Any], findings: _Finding
     last = days.get("last", first)
     if last < first:
         findings.add(f"the last day {last} is before the first, {first}", "last", "exchange them")
+    if (last - first).days > MOST_DAYS:
+        do = f"give the days of its events, at most {MOST_DAYS:,}"
+        findings.add(f"{first} to {last} is too long a span", "last", do)
+        last = first
     delay = settings.get("delay_minutes", 0)
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= 60 * 24 * 366:
         findings.add(f"delay_minutes '{delay}' is no number of minutes", "delay_minutes", "write it like 5")
         delay = 0
-    told = {name: str(settings[name]) for name in ("doc", "licence") if name in settings}
+    told = {name: str(settings[name]) for name in FOR_PEOPLE if name in settings}
     delayed = timedelta(minutes=delay)
     return replace(shop, **told, first=first, last=last, delay=delayed, deliveries=bool(deliveries))  # type: ignore[arg-type]
 
@@ -191,7 +224,7 @@ def _row_file(
     """One entry of the mapping; None if its files are not told."""
     findings.words(entry, ENTRY, "word", where)
     pattern = entry.get("files")
-    if not isinstance(pattern, str) or not pattern or pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
+    if not isinstance(pattern, str) or not is_pattern(pattern):
         findings.add(f"{where} names no files", where, 'give a pattern inside the folder: files = "orders-*.csv"')
         return None
     format, delimiter = _format(entry, pattern, where, findings)
@@ -246,21 +279,28 @@ def _names(entry: Mapping[str, Any], key: str, where: str, findings: _Findings) 
 
 def _condition(entry: Mapping[str, Any], key: str, where: str, findings: _Findings) -> dict[str, frozenset[str]]:
     given = entry.get(key, {})
-    if not isinstance(given, dict):
-        findings.add(f"{key} names no fields", where, f'write it like {key} = {{ kind = ["click", "view"] }}')
+    told = {name: values if isinstance(values, list) else [values] for name, values in _table(given).items()}
+    if not isinstance(given, dict) or any(isinstance(one, dict | list) for values in told.values() for one in values):
+        findings.add(
+            f"{key} names no fields with values", where, f'write it like {key} = {{ kind = ["click", "view"] }}'
+        )
         return {}
     return {
-        name: frozenset(str(one) for one in (values if isinstance(values, list) else [values]))
-        for name, values in given.items()
+        name: frozenset(text for one in values if (text := text_of(one)) is not None) for name, values in told.items()
     }
 
 
+def _table(given: Any) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
 def _claims(where: Mapping[str, frozenset[str]], unless: Mapping[str, frozenset[str]]) -> Any:
-    """Whether a row is one of an entry's: every field of `where` has one of its values, none of `unless` has."""
+    """Whether a row is one of an entry's: every field of `where` has one of its values, none of `unless` has. A field
+    without a value has none of them."""
 
     def holds(row: Row) -> bool:
-        return all(str(field(row, name)) in values for name, values in where.items()) and not any(
-            str(field(row, name)) in values for name, values in unless.items()
+        return all(text_of(field(row, name)) in values for name, values in where.items()) and not any(
+            text_of(field(row, name)) in values for name, values in unless.items()
         )
 
     return holds
@@ -299,87 +339,109 @@ def _cell(column: str, spec: Any, zone: ZoneInfo | None, where: str, findings: _
     """One column: the name of a field, or a table of what to do with it."""
     if isinstance(spec, str):
         spec = {"from": spec}
-    if not isinstance(spec, dict) or len({"value", "from", "join"} & set(spec)) != 1:
+    if not isinstance(spec, dict) or len(BESIDE.keys() & spec) != 1:
         findings.add(
             "a column is a field's name, or one of value, from, join", where, 'write it like { value = "EUR" }'
         )
         return None
     findings.words(spec, CELL, "word", where)
-    if "value" in spec:
-        constant = str(spec["value"])
-        return Made(lambda row: constant)
-    if "join" in spec:
-        return _join(spec, where, findings)
-    theirs = spec["from"]
-    if not isinstance(theirs, str):
-        findings.add("from names no field", where, 'write it like from = "price"')
-        return None
-    if "words" in spec:
-        return _translated(theirs, spec["words"], where, findings)
-    if "divide" in spec:
-        return _divided(theirs, spec["divide"], where, findings)
-    if "time" in spec or column == "event_time":
-        return _timed(theirs, spec.get("time", "iso"), zone or ZoneInfo("UTC"), where, findings)
-    return theirs
-
-
-def _join(spec: Mapping[str, Any], where: str, findings: _Findings) -> Cell | None:
-    parts, sign = spec["join"], str(spec.get("with", "-"))
+    kind = next(iter(BESIDE.keys() & spec))
+    for word in [word for word in spec if word in CELL and word not in (kind, *BESIDE[kind])]:
+        findings.add(f"'{word}' has no meaning beside '{kind}'", where, "leave one of them out")
+    turn = _turn(column, spec, zone or ZoneInfo("UTC"), where, findings)
+    if kind == "value":
+        return _constant(spec["value"], turn, where, findings)
+    parts = [spec["from"]] if kind == "from" else spec["join"]
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
-        findings.add("join names no fields", where, 'write it like join = ["order", "line"]')
+        example = '"price"' if kind == "from" else '["order", "line"]'
+        findings.add(f"{kind} names no field", where, f"write it like {kind} = {example}")
         return None
-
-    def joined(row: Row) -> str | None:
-        values = [field(row, part) for part in parts]
-        return None if None in values else sign.join(map(str, values))
-
-    return Made(joined, tuple(parts))
+    if kind == "from" and turn is None:
+        return str(parts[0])
+    return _made(parts, str(spec.get("with", "-")), turn)
 
 
-def _translated(theirs: str, words: Any, where: str, findings: _Findings) -> Cell | None:
-    if not isinstance(words, dict):
-        findings.add("words is no table", where, 'write it like words = { sale = "purchase" }')
+def _constant(value: Any, turn: Turn | None, where: str, findings: _Findings) -> Cell | None:
+    text = None if isinstance(value, dict | list) else text_of(value)
+    if text is None:
+        findings.add("value is no text, number or day", where, 'write it like value = "EUR"')
         return None
-    known = {str(word): str(meant) for word, meant in words.items()}
-
-    def translated(row: Row) -> str | None:
-        value = field(row, theirs)
-        return None if value is None else known.get(str(value), str(value))
-
-    return Made(translated, (theirs,))
+    return always(turn(text) if turn else text)
 
 
-def _divided(theirs: str, by: Any, where: str, findings: _Findings) -> Cell | None:
+def _made(parts: Sequence[str], sign: str, turn: Turn | None) -> Made:
+    """Fields put together, and then turned; nothing if one is missing."""
+
+    def make(row: Row) -> str | None:
+        texts = [text for part in parts if (text := text_of(field(row, part))) is not None]
+        if len(texts) < len(parts):
+            return None
+        return turn(sign.join(texts)) if turn else sign.join(texts)
+
+    return Made(make, tuple(parts))
+
+
+def _turn(column: str, spec: Mapping[str, Any], zone: ZoneInfo, where: str, findings: _Findings) -> Turn | None:
+    """What is done to a field's text, if anything: one of `TURNS`. An event's time is always read as one."""
+    asked = [word for word in TURNS if word in spec or (word, column) == ("time", "event_time")]
+    if len(asked) > 1:
+        do = 'write time = "milliseconds", say' if column == "event_time" else "leave one of them out"
+        findings.add(f"{' and '.join(asked)} cannot be done to one field", where, do)
+        return None
+    if asked == ["words"]:
+        return _translated(spec["words"], where, findings)
+    if asked == ["divide"]:
+        return _divided(spec["divide"], where, findings)
+    return _timed(spec.get("time", "iso"), zone, where, findings) if asked else None
+
+
+def _translated(words: Any, where: str, findings: _Findings) -> Turn | None:
+    if not isinstance(words, dict) or any(isinstance(meant, dict | list) for meant in words.values()):
+        findings.add("words is no table of words", where, 'write it like words = { sale = "purchase" }')
+        return None
+    known = {word: text_of(meant) or "" for word, meant in words.items()}
+    return lambda text: known.get(text, text)
+
+
+def _divided(by: Any, where: str, findings: _Findings) -> Turn | None:
     from decimal import Decimal, InvalidOperation
 
     if isinstance(by, bool) or not isinstance(by, int) or by < 1:
         findings.add(f"divide '{by}' is no whole number above 0", where, "write it like divide = 100")
         return None
 
-    def divided(row: Row) -> str | None:
-        value = field(row, theirs)
+    def divided(text: str) -> str:
         try:
-            return None if value is None else str(Decimal(str(value)) / by)
+            return str(Decimal(text) / by)
         except InvalidOperation:
-            return str(value)
+            return text
 
-    return Made(divided, (theirs,))
+    return divided
 
 
-def _timed(theirs: str, pattern: Any, zone: ZoneInfo, where: str, findings: _Findings) -> Cell | None:
-    if not isinstance(pattern, str) or ("%" not in pattern and pattern not in ("iso", "seconds", "milliseconds")):
+def _timed(pattern: Any, zone: ZoneInfo, where: str, findings: _Findings) -> Turn | None:
+    known = ("iso", "seconds", "milliseconds")
+    if not isinstance(pattern, str) or (pattern not in known and not can_be_read(pattern)):
         findings.add(
-            f"time '{pattern}' is no way to write a time",
+            f"time '{pattern}' is no way to read a time",
             where,
-            "write iso, seconds, milliseconds or like %d.%m.%Y %H:%M",
+            "write iso, seconds, milliseconds or what Python's strptime reads, with a year, like %d.%m.%Y %H:%M",
         )
         return None
+    return lambda text: when(text, pattern, zone)
 
-    def timed(row: Row) -> str | None:
-        value = field(row, theirs)
-        return None if value is None else when(str(value), pattern, zone)
 
-    return Made(timed, (theirs,))
+def can_be_read(pattern: str) -> bool:
+    """Whether a pattern of strptime reads a time that it wrote itself, and knows its year.
+
+    >>> can_be_read("%d.%m.%Y %H:%M"), can_be_read("%s"), can_be_read("%H:%M"), can_be_read("german")
+    (True, False, False, False)
+    """
+    example = datetime(2024, 5, 17, 13, 45, 6, tzinfo=UTC)
+    try:
+        return datetime.strptime(example.strftime(pattern), pattern).year == example.year  # noqa: DTZ007
+    except (ValueError, OverflowError, re.error):  # the last: one that names a piece twice
+        return False
 
 
 def when(text: str, pattern: str, zone: ZoneInfo) -> str:
@@ -408,30 +470,36 @@ def when(text: str, pattern: str, zone: ZoneInfo) -> str:
 def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = False) -> list[str]:
     """Compare the declarations with the files that are there; returns what is worth knowing."""
     notes: list[str] = []
-    there = {path for path in folder.glob("*/*" if shop.deliveries else "*") if path.is_file() and path.name != NAME}
-    there = {path for path in there if not path.relative_to(folder).parts[0].startswith(".")}
-    read: set[Path] = set()
+    there = {path.relative_to(folder) for path in folder.glob("*/*" if shop.deliveries else "*") if path.is_file()}
+    names = {legible(name.as_posix()) for name in there if name.name != NAME and not hidden(name)}
+    read: set[str] = set()
+
+    @contextmanager
+    def found(where: str) -> Iterator[None]:
+        try:
+            yield
+        except Problem as problem:
+            if to_import:
+                raise
+            findings.add(problem.what, where, problem.do)
+
     for rows in shop.rows:
-        deep = f"*/{rows.pattern}" if shop.deliveries else rows.pattern
-        paths = sorted({path for p in (deep, f"{deep}.gz") for path in folder.glob(p) if path.is_file()})
-        read.update(paths)
-        if not paths and shop.deliveries:
+        files: tuple[Delivered, ...] | None = None
+        with found(f"{rows.table}.files"):
+            files = matching([folder], f"*/{rows.pattern}" if shop.deliveries else rows.pattern)
+            read.update(file.name for file in files)
+        if files == () and shop.deliveries:
             notes.append(f"no delivery so far has a file called '{rows.pattern}', mapped for {rows.table}")
-        elif not paths:
-            names = sorted(path.name for path in there)
-            do = nearest(names, rows.pattern) or f"there are: {', '.join(names[:12]) or '(no files)'}"
+        elif files == ():
+            do = nearest(sorted(names), rows.pattern) or f"there are: {', '.join(sorted(names)[:12]) or '(no files)'}"
             findings.add(f"no file is called '{rows.pattern}'", f"{rows.table}.files", do)
-        for path in paths:
-            try:
-                _look_at(rows, Delivered(path.relative_to(folder).as_posix(), path), findings, notes)
-            except Problem as problem:
-                if to_import:
-                    raise
-                findings.add(problem.what, path.relative_to(folder).as_posix(), problem.do)
+        for file in files or ():
+            with found(file.name):
+                _look_at(rows, file, findings, notes)
     if shop.deliveries and not read:
         do = "put files into sub-folders like 2024-01-05, or correct the patterns"
-        findings.add("no delivery has a file of the mapping", str(folder), do)
-    unread = sorted(path.relative_to(folder).as_posix() for path in there - read)
+        findings.add("no delivery has a file of the mapping", NAME, do)
+    unread = sorted(names - read)
     if unread:
         notes.append(f"files that no entry reads: {', '.join(unread[:12])}")
     return notes
@@ -439,10 +507,15 @@ def look(shop: Source, folder: Path, findings: _Findings, *, to_import: bool = F
 
 def _look_at(rows: RowFile, file: Delivered, findings: _Findings, notes: list[str]) -> None:
     check_readable(file.path)
-    names = fields_of(file.path, Reading.of(rows))
+    names, all_of_it = fields_of(file.path, Reading.of(rows))
     others = sorted(names - rows.declared)
     for lacking in sorted(rows.required - names):
         near = nearest(others, lacking) or f"it has: {', '.join(sorted(names)[:12]) or '(nothing)'}"
+        if not all_of_it:
+            notes.append(
+                f"{file.name} has no '{lacking}', mapped for {rows.table}, in its first {_LOOK:,} lines; {near}"
+            )
+            continue
         findings.add(f"{file.name} has no field '{lacking}', mapped for {rows.table}", f"{rows.table}.columns", near)
     parents = {path[:n] for path in rows.declared for n, sign in enumerate(path) if sign == "."}
     extra = [name for name in others if name not in parents and not named(name, rows.left_out)]
@@ -450,15 +523,18 @@ def _look_at(rows: RowFile, file: Delivered, findings: _Findings, notes: list[st
         notes.append(f"{file.name}: kept in 'extra', as nothing maps them: {', '.join(extra[:12])}")
 
 
-def fields_of(path: Path, how: Reading) -> set[str]:
-    """The fields that a file has: its header's, its schema's, or those of its first thousand rows, with dots."""
+def fields_of(path: Path, how: Reading) -> tuple[set[str], bool]:
+    """The fields that a file has, and whether those are all: its header's, its schema's, or of formats without either
+    those of its first thousand rows, with dots."""
     head = header(path, how)
     if head is not None:
-        return set(head)
-    rows = [row for _, row, _ in islice(records(path, how), _LOOK) if row is not None]
+        return set(head), True
+    first = list(islice(records(path, how), _LOOK + 1))
+    rows = [row for _, row, _ in first[:_LOOK] if row is not None]
     if not rows:
         raise Problem(f"no line of {path.name} can be read", do="check its format and encoding")
-    return {name for row in rows for name in _paths(row, "")} | ({"_id", "_index"} if how.format == "bulk" else set())
+    found = {name for row in rows for name in _paths(row, "")} | ({"_id", "_index"} if how.format == "bulk" else set())
+    return found, len(first) <= _LOOK
 
 
 def _paths(row: Mapping[str, Any], above: str) -> Iterable[str]:

@@ -239,9 +239,15 @@ def in_threads(work: Callable[[T], R], things: Iterable[T]) -> list[R]:
         return list(pool.map(work, things))
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex, read by pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def fingerprint(files: Iterable[Path]) -> str:
     """SHA-256 over the hashes of `files` in the order of those: names, which engines make up, do not count."""
-    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    hashes = sorted(sha256(path) for path in files)
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -295,6 +301,11 @@ class Warehouse:
 
     shop: str
     root: Path
+
+    @property
+    def mapping(self) -> Path:
+        """Where it is written by which mapping of a shop of one's own its raw rows were made (`jobs.mapping`)."""
+        return self.root.parent / "mapping.sha256"
 
     @property
     def ledger(self) -> Path:

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from jobs.console import OK, Problem, Usage, grid, narrate, say
-from jobs.fetching import is_address, landed
+from jobs.fetching import is_address, keys_of, landed, told_of_there
 from jobs.house import doctor, page, processes
 from jobs.house.environment import airflow, run_folder
 from jobs.house.services import PORTS, migrate, running
@@ -154,7 +154,8 @@ def learnable(args: argparse.Namespace) -> list[str]:
     if shop.mapped and args.folder:
         address = is_address(args.folder)
         folder = landed(shop.name, args.folder) if address else Path(args.folder).expanduser().resolve()
-        shop = shop_of(shop, folder)
+        with told_of_there(folder, args.folder) if address else contextlib.nullcontext():
+            shop = shop_of(shop, folder)
     return [model for model, needed in TEACHES.items() if needed <= shop.fed]
 
 
@@ -178,6 +179,11 @@ def check(args: argparse.Namespace) -> None:
     shop = source(args.shop)
     if args.folder and not is_address(args.folder) and not Path(args.folder).expanduser().is_dir():
         raise Usage(f"no folder '{args.folder}'", do="give the folder that holds the shop's files")
+    if args.folder and is_address(args.folder) and keys_of(args.folder):
+        raise Usage(
+            "the address has a key in it, which would stand in Airflow's records",
+            do="leave it out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
     if shop.needs_folder and not args.folder:
         raise Usage(f"the shop '{shop.name}' is files of yours", do=f"make run SHOP={shop.name} FROM=DIR")
     if args.first and args.last and args.first > args.last:

@@ -3,6 +3,7 @@
 Standard library only, so that any step may ask a source for its span and its clock.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -33,6 +34,19 @@ def field(row: Row, path: str) -> Any:
     head, _, rest = path.partition(".")
     inner = row.get(head)
     return field(inner, rest) if rest and isinstance(inner, Mapping) else None
+
+
+def text_of(value: Any) -> str | None:
+    """A publisher's value as raw text, wherever it is read: lists and objects as JSON. None if there is none.
+
+    >>> text_of("a"), text_of(True), text_of(1.5), text_of(["é"]), text_of(date(2024, 1, 31)), text_of(None)
+    ('a', 'true', '1.5', '["é"]', '2024-01-31', None)
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, date | time):  # of a mapping
+        return value.isoformat()
+    return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

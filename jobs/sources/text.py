@@ -12,6 +12,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ Parsed = tuple[int, Row | None, str | None]
 """Place, the publisher's row, or the line as it came (`escape`) where it could not be read."""
 
 _RECORD = 1 << 20  # bytes after which an open quote is taken for a fault of its own line
+_JOINED = 20  # lines in quotes after which it is asked whether they are rows
 _LINE = 1 << 26  # bytes of the longest line: a longer one is no line, and would not fit into a column
 _BATCH = 4_096  # rows of Parquet held at a time
 _ACTIONS = frozenset(("index", "create", "update", "delete"))
@@ -192,8 +194,7 @@ def json_row(line: bytes) -> Row | None:
 def csv_records(stream: Lines, delimiter: str = ",") -> Iterator[Record]:
     """Separated records with a header; quoted fields may hold delimiters, quotes and newlines."""
     header: list[str] | None = None
-    for number, record in _records(stream, delimiter):
-        cells = _cells(record, delimiter)
+    for number, record, cells in _records(stream, delimiter):
         if header is None:
             header = _header(cells)
         elif cells is None or len(cells) != len(header):
@@ -204,22 +205,47 @@ def csv_records(stream: Lines, delimiter: str = ",") -> Iterator[Record]:
         raise Problem("there is no header", do="give a file whose first line names its columns")
 
 
-def _records(stream: Lines, delimiter: str) -> Iterator[tuple[int, bytes]]:
-    """Records that are not blank. Lines that were joined for quotes which open no field (5" pipe) are apart again."""
-    for number, record in _quoted(stream):
-        lines = record.split(b"\n")
-        if len(lines) > 1 and _loose_quotes(record, delimiter):
-            yield from ((number + n, line.rstrip(b"\r")) for n, line in enumerate(lines) if line.strip())
-        elif record.strip(b" \r\n"):
-            yield number, record
+def _records(stream: Lines, delimiter: str) -> Iterator[tuple[int, bytes, list[str] | None]]:
+    """Records that are not blank, with their cells: lines, joined while a quote is open.
+
+    Lines that make no record together were joined by a stray quote (a title that ends in 17", a quote that never
+    closes). Then the first is a record of its own, and joining begins anew with the next: no good line is lost to it.
+    """
+    lines, back = lines_of(stream), deque[tuple[int, bytes]]()
+    held: list[tuple[int, bytes]] = []
+    width = size = 0
+    open_quote = False
+    while True:
+        line = back.popleft() if back else next(lines, None)
+        if line is not None:
+            held.append(line)
+            size += len(line[1])
+            open_quote ^= line[1].count(b'"') % 2 == 1
+            if open_quote and size <= _RECORD:
+                continue
+        elif not held:
+            return
+        number, record = held[0][0], b"".join(line for _, line in held).rstrip(b"\r\n")
+        cells = _cells(record, delimiter)
+        if len(held) > 1 and (open_quote or _strays([line for _, line in held], cells, width, delimiter)):
+            back.extendleft(reversed(held[1:]))
+            record = held[0][1].rstrip(b"\r\n")
+            cells = _cells(record, delimiter)
+        if record.strip(b" \r\n"):
+            width = width or len(cells or ())
+            yield number, record, cells
+        held, size, open_quote = [], 0, False
 
 
-def _loose_quotes(record: bytes, delimiter: str) -> bool:
-    try:
-        next(csv.reader([record.decode("utf-8", "replace")], delimiter=delimiter, strict=True))
-    except csv.Error as fault:
-        return "new-line character seen in unquoted field" in str(fault)
-    return False
+def _strays(lines: list[bytes], cells: list[str] | None, width: int, delimiter: str) -> bool:
+    """Whether lines were joined by stray quotes: they have not the header's number of cells together, or so many of
+    them have it each by itself that they are rows, not the lines of one field."""
+    if cells is None or (width and len(cells) != width):
+        return True
+    if len(lines) <= _JOINED or width < 2:
+        return False
+    rows = sum(len(_cells(line.rstrip(b"\r\n"), delimiter) or ()) == width for line in lines[1:-1])
+    return rows >= 0.9 * (len(lines) - 2)
 
 
 def _cells(record: bytes, delimiter: str) -> list[str] | None:
@@ -238,31 +264,6 @@ def _header(cells: list[str] | None) -> list[str]:
     if twice:
         raise Problem(f"the header names '{twice[0]}' twice", do="give every column a name of its own")
     return cells
-
-
-def _quoted(stream: Lines) -> Iterator[tuple[int, bytes]]:
-    """Lines, joined while a quote is open. A quote that never closes spoils its own line only."""
-    held: list[bytes] = []
-    first = size = 0
-    open_quote = False
-
-    def loose(lines: list[bytes], start: int) -> Iterator[tuple[int, bytes]]:
-        for offset, line in enumerate(lines):
-            yield start + offset, line.rstrip(b"\r\n")
-
-    for number, line in lines_of(stream):
-        first = first if held else number
-        held.append(line)
-        size += len(line)
-        open_quote ^= line.count(b'"') % 2 == 1
-        if not open_quote:
-            yield first, b"".join(held).rstrip(b"\r\n")
-        elif size > _RECORD:
-            yield from loose(held, first)
-        else:
-            continue
-        held, size, open_quote = [], 0, False
-    yield from loose(held, first)
 
 
 # Whole files ----------------------------------------------------------------------------------
@@ -363,10 +364,9 @@ def header(path: Path, how: Reading) -> list[str] | None:
     if how.format != "csv":
         return None
     with whole(path), opened(path, how.encoding) as stream:
-        first = next((record for _, record in _records(stream, how.delimiter)), None)
-        if first is None:
-            raise Problem("there is no header", do="give a file whose first line names its columns")
-        return _header(_cells(first, how.delimiter))
+        for _, _, cells in _records(stream, how.delimiter):
+            return _header(cells)
+        raise Problem("there is no header", do="give a file whose first line names its columns")
 
 
 # Time -----------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jobs import importing
 from jobs.__main__ import parser
 from jobs.console import Problem, run_command
 from jobs.warehouse import warehouse
+from tests import imports
 
 MAPPING = """
 first = 2024-01-01
@@ -43,10 +42,9 @@ def put(folder: Path, ending: str, content: bytes) -> Path:
 
 def load(folder: Path) -> int | None:
     """Rows that an import wrote, or None if it stopped with one line that helps."""
-    given = {"shop": "files", "folder": str(folder), "first": None, "last": None, "scale": 1.0, "seed": 1}
     shutil.rmtree(folder.parent / "home", ignore_errors=True)
     try:
-        importing.run(SimpleNamespace(**given, check=False, tables=None))  # type: ignore[arg-type]
+        imports.load(folder)
     except Problem as problem:
         assert problem.what and problem.do, problem
         assert "\n" not in str(problem)

@@ -1,11 +1,11 @@
 """Deliveries: late rows go to their own days, corrections stand beside, nothing is published twice, no order tells."""
 
+import argparse
 import json
 import shutil
 from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from jobs import delivering, importing
 from jobs.console import Problem, Refused, Usage
+from jobs.keeping import compact
 from jobs.sources import source
 from jobs.warehouse import Mark, Warehouse, warehouse
+from tests.imports import load
 
 MAPPING = """
 first = 2024-01-01
@@ -51,27 +53,13 @@ def deliver(
         (folder / name / "items.csv").write_text(f"sku,name\n{items}")
 
 
-def load(folder: Path, first: Any = None, last: Any = None) -> int:
-    given = {
-        "shop": "files",
-        "folder": str(folder),
-        "first": first,
-        "last": last,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
-
-
 def load_in_order(folder: Path, names: Iterable[str]) -> None:
     """Import these deliveries one after another, whatever their times."""
-    shop = importing.shop_of(source("files"), folder)
+    shop, house = importing.shop_of(source("files"), folder), warehouse("files", must_exist=False)
+    importing.keep_to(house, folder)
     with delivering.alone(shop):
-        ledger = delivering.ledger_of(shop, folder)
+        ledger = delivering.ledger_of(house)
         for name in names:
-            house = warehouse("files", must_exist=False)
             delivering.import_one(house, shop, delivering.delivery(folder / name), ledger)
 
 
@@ -184,8 +172,8 @@ def test_a_delivery_that_was_changed_or_another_mapping_is_refused(home: Path, f
     deliver(folder, "2024-01-05", [("a", "2024-01-05T10:00:00Z", "good"), ("b", "2024-01-04T10:00:00Z", "bad")])
     load(folder)
     (folder / "endcap.toml").write_text(MAPPING.replace('"said"', '"words"'))
-    with pytest.raises(Refused, match="was changed since deliveries were imported"):
-        delivering.ledger_of(importing.source("files"), folder)
+    with pytest.raises(Refused, match="another mapping"):
+        load(folder)
     assert marks() == before
 
 
@@ -211,6 +199,10 @@ def test_names_that_are_no_delivery_and_empty_ranges_are_told(home: Path, folder
     deliver(folder, "2023-12-31", [("o", "2023-12-31T00:00:00Z", "old")])
     with pytest.raises(Usage, match="before the shop's first day"):
         load(folder)
+    shutil.rmtree(folder / "2023-12-31")
+    deliver(folder, "2042-01-05", [("f", "2024-01-05T00:00:00Z", "far")])
+    with pytest.raises(Usage, match="more than 3,660 days after"):
+        load(folder)
 
 
 def test_two_imports_at_once_are_one(home: Path, folder: Path) -> None:
@@ -228,6 +220,50 @@ def test_a_spoiled_file_in_a_delivery_publishes_nothing_of_it(home: Path, folder
         load_in_order(folder, ["2024-01-05", "2024-01-06T0300Z"])
     assert {row[3] for row in rows()} == {"2024-01-06T00:00"}
     assert marks("items")["whole"].rows == 1
+
+
+def test_one_file_that_is_read_in_two_ways_is_two_sets_of_rows(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "shop" / "2024-01-01").mkdir(parents=True)
+    (tmp_path / "shop" / "2024-01-01" / "all.csv").write_text("id,name\n1,a\n2,b\n")
+    (tmp_path / "shop" / "endcap.toml").write_text("""
+        first = 2024-01-01
+        deliveries = true
+        items = { files = "all.csv", columns = { item_id = "id", title = "name" } }
+        visitors = { files = "all.csv", encoding = "latin-1", columns = { visitor_id = "id" } }
+    """)
+    load(tmp_path / "shop")
+    assert [warehouse("files").read("raw", name).num_rows for name in ("items", "visitors")] == [2, 2]
+
+
+def test_compact_leaves_the_files_of_deliveries_by_which_rows_are_taken_back(home: Path, folder: Path) -> None:
+    deliver(folder, "2024-01-07", [("e", "2024-01-05T11:00:00Z", "again")])
+    load(folder)
+    before = marks()
+    assert len(warehouse("files").files([before["2024-01-05"]])) == 3
+    compact(argparse.Namespace(shop="files", zone=None, dry_run=False))
+    assert marks() == before
+    deliver(folder, "2024-01-05", [("e", "2024-01-05T11:00:00Z", "again")], part="-2")  # known earlier, as it turns out
+    load(folder)
+    assert [row for row in rows() if row[1] == "e"] == [("2024-01-05", "e", "again", "2024-01-06T00:00")]
+
+
+def test_room_is_asked_for_what_is_to_be_read_only(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(delivering, "check_room", asked.append)
+    (folder / "2024-01-05" / "film.mp4").write_bytes(b"x" * 10_000)
+    load(folder)
+    assert asked == [
+        sum(path.stat().st_size for path in (folder / name).iterdir() if path.suffix != ".mp4")
+        for name in ("2024-01-05", "2024-01-06T0300Z")
+    ]
+    load(folder)
+    assert len(asked) == 2
+
+
+def test_tables_cannot_be_chosen_from_deliveries(home: Path, folder: Path) -> None:
+    with pytest.raises(Usage, match="--tables has no meaning with deliveries"):
+        load(folder, tables="items")
+    assert not warehouse("files", must_exist=False).days("raw", "items")
 
 
 # Order ----------------------------------------------------------------------------------------

@@ -2,21 +2,23 @@
 
 import hashlib
 import re
+import shutil
 import threading
+import traceback
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
 
-from jobs import fetching, importing
+from jobs import fetching
 from jobs.console import Problem, Usage
 from jobs.warehouse import warehouse
+from tests.imports import load
 
 MAPPING = '[items]\nfiles = "items*.csv"\ncolumns = { item_id = "sku", title = "name" }\n'
 
@@ -110,20 +112,6 @@ def store() -> Iterator[Store]:
         thread.join()
 
 
-def load(address: str) -> int:
-    given = {
-        "shop": "files",
-        "folder": address,
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
-
-
 def titles() -> list[str]:
     return warehouse("files").read("raw", "items")["title"].to_pylist()  # type: ignore[no-any-return]
 
@@ -199,3 +187,64 @@ def test_half_a_file_of_a_killed_run_is_gone_and_never_bears_its_name(
     (folder / ".items.csv.half").write_text("sku,na")
     load(shop.as_uri())
     assert sorted(path.name for path in folder.iterdir()) == ["endcap.toml", "items.csv"]
+
+
+@pytest.mark.parametrize("key", ["abc/DEF+secret", "abc?DEF#secret", "abc%2FDEF secret", "abc@DEF/secret"])
+def test_no_key_is_printed_whatever_signs_it_has(
+    home: Path, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"s3://AKIAEXAMPLE:{key}@shop/raw?region=x"
+    assert fetching.shown(address) == "s3://shop/raw"
+
+    def opened(given: str) -> None:  # what Arrow says quotes an address as it came, or as far as it could be read
+        raise OSError(f"Cannot parse {given}: no host '{unquote(given).partition('://')[2].split('/')[0]}'")
+
+    monkeypatch.setattr(fetching, "opened", opened)
+    with pytest.raises(Problem) as caught:
+        load(address, check=True)
+    told = f"{''.join(traceback.format_exception(caught.value, chain=True))} {caught.value} {capsys.readouterr()}"
+    assert "s3://shop/raw" in told
+    assert not [piece for piece in ("AKIA", "abc", "DEF", "secret") if piece in told]
+
+
+def test_a_landed_shop_is_called_by_its_address(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "items.csv").write_text("sku,name\n1,Tea\n")
+    address = shop.as_uri()
+    assert load(address, check=True) == 0
+    told = capsys.readouterr().err
+    assert f"no endcap.toml in {address}." in told
+    assert "upload it there" in told
+    (shop / "endcap.toml").write_text(MAPPING.replace('"sku"', '"sku2"'))
+    assert load(address, check=True) == 2
+    assert f"mend {address}/endcap.toml, upload it there" in capsys.readouterr().out
+    with pytest.raises(Usage) as caught:
+        load(address)
+    assert caught.value.where == f"{address}/endcap.toml"
+    assert f"--from {address} --check" in caught.value.do
+    (shop / "endcap.toml").write_text(MAPPING)
+    assert load(address, check=True) == 0
+    assert f"--from {address}\n" in capsys.readouterr().out
+    (shop / "items.csv").write_text("")
+    with pytest.raises(Problem) as empty:
+        load(address)
+    assert empty.value.where == f"{address}/items.csv"
+
+
+def test_no_empty_folder_stays_and_a_folder_may_become_a_file(home: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    (shop / "items.csv").mkdir(parents=True)
+    (shop / "test" / "deep").mkdir(parents=True)
+    (shop / "endcap.toml").write_text(MAPPING.replace("items*.csv", "items.csv/*.csv"))
+    for name in ("items.csv/part.csv", "test/deep/items.csv"):
+        (shop / name).write_text("sku,name\n1,Tea\n")
+    fetching.landed("files", shop.as_uri())
+    shutil.rmtree(shop / "items.csv")
+    shutil.rmtree(shop / "test")
+    (shop / "items.csv").write_text("sku,name\n1,Cup\n")
+    (shop / "endcap.toml").write_text(MAPPING)
+    load(shop.as_uri())
+    assert titles() == ["Cup"]
+    folder = next((home / "files" / "landed").glob("*/"))
+    assert sorted(path.name for path in folder.rglob("*")) == ["endcap.toml", "items.csv"]

@@ -2,10 +2,9 @@
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs import importing
+from jobs import filing, importing
 from jobs.console import Problem
 from jobs.sources import Made, RowFile, Source, always
 from jobs.sources.text import Reading, json_lines, records, unescape
-from jobs.warehouse import warehouse
+from jobs.warehouse import Attempt, warehouse
+from tests import imports
 
 PLAIN = RowFile("reviews", "*.jsonl", "jsonl", {"review_id": "id", "event_time": "at", "text": "said"})
 SHEET = RowFile("items", "*.csv", "csv", {"item_id": "sku", "title": "name"})
@@ -33,9 +33,7 @@ def load(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     def run(*rows: RowFile, **more: Any) -> None:
         shop = Source("files", "by hand", date(2024, 1, 1), date(2024, 1, 3), timedelta(0), "none", rows, **more)
         monkeypatch.setattr(importing, "source", lambda name: shop)
-        folder = str(tmp_path / "shop")
-        given = {"shop": "files", "folder": folder, "first": None, "last": None, "scale": 1.0, "seed": 1}
-        importing.run(SimpleNamespace(**given, check=False, tables=None))  # type: ignore[arg-type]
+        imports.load(tmp_path / "shop")
 
     return run
 
@@ -270,6 +268,57 @@ def test_values_of_parquet_become_text(load: Load, shop: Path) -> None:
         "when": "1970-01-01 00:00:00.000000Z", "list": "[1, 2]", "word": "a", "flag": "true", "real": "0.1",
     }  # fmt: skip
     assert (second["item_id"], second["extra"], second["unreadable"]) == (None, None, None)
+
+
+# Memory ---------------------------------------------------------------------------------------
+
+
+def written(path: Path, rows: Sequence[tuple[str, str]]) -> dict[str, bytes]:
+    """The files of these rows (day, title), one row of `items` each."""
+    attempt = Attempt("raw", "items", "x", path)
+    attempt.path.mkdir()
+    out = filing.Days(attempt)
+    for day, title in rows:
+        out.add(day, [title if name == "title" else None for name in out.schema.names], len(title))
+    out.close()
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_rows_that_were_put_aside_give_the_same_bytes_as_those_that_were_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filing, "_GROUP", 7)
+    monkeypatch.setattr(filing, "_BYTES", 20)
+    rows = [(f"2024-01-{1 + n * n % 3:02}", "long title" * (n % 4 == 0) + str(n)) for n in range(100)]
+    held = written(tmp_path / "held", rows)
+    groups = [pq.ParquetFile(tmp_path / "held" / name).metadata.num_row_groups for name in sorted(held)]
+    assert groups[0] > 5 and groups[1] > 10  # 34 and 66 rows: groups end by their bytes too
+    for name, limit in (("_HELD", 5), ("_HELD_BYTES", 30), ("_HELD", 1)):
+        with monkeypatch.context() as small:
+            small.setattr(filing, name, limit)
+            assert written(tmp_path / f"{name}-{limit}", rows) == held
+    assert [title for _, title in rows if _ == "2024-01-01"] == pq.read_table(
+        tmp_path / "held" / "_day=2024-01-01" / "part-0.parquet"
+    )["title"].to_pylist()
+
+
+def test_a_year_that_is_not_sorted_needs_few_open_files_and_few_rows_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filing, "_HELD", 50)
+    monkeypatch.setattr(filing, "_GROUP", 2)
+    most, put = [0], filing.Spill.add
+
+    def counted(self: filing.Spill, day: str, batch: pa.RecordBatch) -> None:
+        most.append(len(list(Path("/proc/self/fd").iterdir())))
+        put(self, day, batch)
+
+    monkeypatch.setattr(filing.Spill, "add", counted)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    year = [(date(2024, 1, 1) + timedelta(days=n)).isoformat() for n in range(366)]
+    files = written(tmp_path / "year", [(day, "x") for _ in range(3) for day in year])
+    assert len(files) == 366
+    assert max(most) <= before + 3
 
 
 # Whatever the bytes ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import os
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,27 +14,14 @@ from hypothesis import strategies as st
 
 from jobs import finding, importing
 from jobs.console import Problem, Usage
-from jobs.sources import source
+from jobs.sources import source, text
 from jobs.sources.text import clocks, csv_records, escape, json_lines, unescape
 from jobs.tables import DELIVERED, table
 from jobs.warehouse import Warehouse, warehouse
+from tests.imports import asked
 
 ITEMS = "item_id,title\ni1,Tea\n"
 TIMES = ("2017-08-14T00:00:00Z", "yesterday", "1999-01-01T00:00:00Z", "2031-01-01T00:00:00Z", "2017-12-31T23:59:00Z")
-
-
-def ask(shop: str, folder: Path | None = None, **more: object) -> SimpleNamespace:
-    given = {
-        "shop": shop,
-        "folder": folder and str(folder),
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    return SimpleNamespace(**{**given, **more})
 
 
 @pytest.fixture
@@ -99,6 +85,41 @@ def test_quotes_that_open_no_field_join_no_lines() -> None:
     ]  # fmt: skip
 
 
+def test_two_stray_quotes_spoil_their_own_lines_and_no_row_between() -> None:
+    lines = b'id,title\n1,"good"\n2,"bad\n3,c\n4,"also bad\n5,"two\nlines"\n6,f\n'
+    assert [(number, row and row["title"]) for number, row, _ in csv_records(BytesIO(lines))] == [
+        (2, "good"), (3, None), (4, "c"), (5, None), (6, "two\nlines"), (8, "f"),
+    ]  # fmt: skip
+
+
+def test_a_title_is_not_made_of_thousands_of_rows() -> None:
+    between = "".join(f"{n},ok\n" for n in range(2, 2000))
+    rows = list(csv_records(BytesIO(f'id,title\n1,"bad\n{between}2000,17 inch"\n2001,x\n'.encode())))
+    assert rows[0] == (2, None, b'1,"bad')
+    assert [row["id"] for _, row, _ in rows if row] == [str(n) for n in range(2, 2002)]
+
+
+def test_a_long_text_in_quotes_stays_one_field() -> None:
+    log = "\n".join(f"line {n}, of a log, and more" if n % 3 else "short" for n in range(500))
+    rows = list(csv_records(BytesIO(f'id,text\n1,"{log}"\n2,x\n'.encode())))
+    assert [row and row["text"] for _, row, _ in rows] == [log, "x"]
+
+
+def test_reading_takes_no_time_that_grows_with_the_square_of_stray_quotes() -> None:
+    read, lines = [0], BytesIO(b"id,title\n" + b'1,5" pipe\n2,x\n3,"open\n' * 20_000)
+    cells = text._cells
+
+    def counted(record: bytes, delimiter: str) -> list[str] | None:
+        read[0] += len(record)
+        return cells(record, delimiter)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_cells", counted)
+        rows = list(csv_records(lines))
+    assert len(rows) == 60_000
+    assert read[0] < 5 * len(lines.getvalue())
+
+
 def test_the_day_and_the_known_time_are_the_events_or_the_deliverys() -> None:
     shop, closed = source("sample"), datetime(2018, 1, 1, tzinfo=UTC)
     days = [clocks(shop, time) for time in TIMES]
@@ -108,7 +129,7 @@ def test_the_day_and_the_known_time_are_the_events_or_the_deliverys() -> None:
 
 
 def test_import_keeps_every_row_and_files_it_under_its_day(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small))  # type: ignore[arg-type]
+    importing.run(asked("sample", small))
     house = warehouse("sample")
     rows = house.read("raw", "searches")
     assert sorted(rows["source_row"].to_pylist()) == [1, 2, 3, 4, 5, 7, 8]
@@ -125,10 +146,10 @@ def test_import_keeps_every_row_and_files_it_under_its_day(home: Path, small: Pa
 
 
 def test_the_same_files_give_the_same_bytes_and_a_range_replaces_its_days_only(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small))  # type: ignore[arg-type]
+    importing.run(asked("sample", small))
     house = warehouse("sample")
     before, attempts = shas(house, "searches"), {m.day: m.attempt for m in house.marks("raw", "searches")}
-    importing.run(ask("sample", small, first=date(2017, 8, 14), last=date(2017, 9, 1)))  # type: ignore[arg-type]
+    importing.run(asked("sample", small, first=date(2017, 8, 14), last=date(2017, 9, 1)))
     assert shas(house, "searches") == before
     changed = {m.day for m in house.marks("raw", "searches") if m.attempt != attempts[m.day]}
     assert (min(changed), max(changed), len(changed)) == ("2017-08-14", "2017-09-01", 19)
@@ -146,7 +167,7 @@ def test_the_same_files_give_the_same_bytes_and_a_range_replaces_its_days_only(h
 def test_bad_files_are_named(home: Path, small: Path, spoil, says: str) -> None:  # type: ignore[no-untyped-def]
     spoil(small)
     with pytest.raises(Problem) as caught:
-        importing.run(ask("sample", small))  # type: ignore[arg-type]
+        importing.run(asked("sample", small))
     assert says in caught.value.what
     assert caught.value.do
     assert not warehouse("sample", must_exist=False).marks("raw", "items")
@@ -154,13 +175,13 @@ def test_bad_files_are_named(home: Path, small: Path, spoil, says: str) -> None:
 
 def test_a_missing_folder_a_forgotten_one_and_a_wrong_day_are_told_before_work(home: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no folder"):
-        importing.run(ask("electronics", tmp_path / "nowhere"))  # type: ignore[arg-type]
+        importing.run(asked("electronics", tmp_path / "nowhere"))
     with pytest.raises(Usage, match="needs its publisher's files"):
-        importing.run(ask("electronics"))  # type: ignore[arg-type]
+        importing.run(asked("electronics"))
     with pytest.raises(Usage, match="no range"):
-        importing.run(ask("sample", first=date(2017, 1, 1)))  # type: ignore[arg-type]
+        importing.run(asked("sample", first=date(2017, 1, 1)))
     with pytest.raises(Usage, match="--scale"):
-        importing.run(ask("sample", scale=0.0))  # type: ignore[arg-type]
+        importing.run(asked("sample", scale=0.0))
     assert not home.exists()
 
 
@@ -168,7 +189,7 @@ def test_a_missing_folder_a_forgotten_one_and_a_wrong_day_are_told_before_work(h
 def test_a_closed_file_is_named(home: Path, small: Path) -> None:
     (small / "items-0.csv").chmod(0)
     with pytest.raises(Problem, match="cannot be read"):
-        importing.run(ask("sample", small))  # type: ignore[arg-type]
+        importing.run(asked("sample", small))
 
 
 def test_a_torn_parquet_file_and_a_full_disk_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +228,7 @@ def test_electronics_as_its_publisher_lays_it_out(home: Path) -> None:
     folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "electronics"
     if not folder.is_dir():
         pytest.skip(f"needs the public data set 'electronics' in {folder}")
-    importing.run(ask("electronics", folder))  # type: ignore[arg-type]
+    importing.run(asked("electronics", folder))
     house = warehouse("electronics")
     items, judgements = house.read("raw", "items"), house.read("raw", "judgements")
     assert (items.num_rows, judgements.num_rows) == (19_406, 2_367)
@@ -217,9 +238,9 @@ def test_electronics_as_its_publisher_lays_it_out(home: Path) -> None:
 
 
 def test_only_some_tables_are_imported_if_so_asked_for(home: Path, small: Path) -> None:
-    importing.run(ask("sample", small, tables="items,searches"))  # type: ignore[arg-type]
+    importing.run(asked("sample", small, tables="items,searches"))
     house = warehouse("sample")
     assert {name for name in DELIVERED if house.days("raw", name)} == {"items", "searches"}
     with pytest.raises(Usage, match="no table 'serches'") as fault:
-        importing.run(ask("sample", small, tables="serches"))  # type: ignore[arg-type]
+        importing.run(asked("sample", small, tables="serches"))
     assert "searches" in str(fault.value.do)

@@ -146,3 +146,11 @@ def test_a_writer_killed_at_any_moment_leaves_one_whole_version(house: Warehouse
     rows = house.read("clean", "items", columns=["title"])
     assert rows.num_rows == 150
     assert len(set(rows.column("title").to_pylist())) == 1  # never a mixture of two turns
+
+
+def test_a_hash_is_taken_by_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "part-0.parquet"
+    path.write_bytes(b"rows" * 1_000_000)
+    told = fingerprint([path])
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("a partition was read into memory whole"))
+    assert fingerprint([path]) == told

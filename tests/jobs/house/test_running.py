@@ -96,6 +96,7 @@ def test_a_folder_of_files_teaches_what_its_mapping_names(tmp_path: Path) -> Non
         (("--shop", "sample", "--first", "2017-02-01", "--last", "2017-01-01"), "exchange them"),
         (("--shop", "sample", "--last", "2999-01-01"), "yet to come"),
         (("--shop", "sample", "--pairs", "0"), "below 1"),
+        (("--shop", "files", "--from", "s3://key:secret@shop/raw"), "stand in Airflow's records"),
     ],
 )
 def test_words_are_checked_before_work(home: Path, words: tuple[str, ...], told: str) -> None:

@@ -4,17 +4,16 @@ import gzip
 import json
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import importing
 from jobs.console import Problem
 from jobs.sources.text import unescape
 from jobs.warehouse import warehouse
+from tests import imports
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -28,17 +27,7 @@ def real_data(name: str) -> Path:
 
 def load(shop: str, folder: Path) -> None:
     """`python -m jobs import SHOP --from FOLDER`."""
-    given = {
-        "shop": shop,
-        "folder": str(folder),
-        "first": None,
-        "last": None,
-        "scale": 1.0,
-        "seed": 1,
-        "check": False,
-        "tables": None,
-    }
-    importing.run(SimpleNamespace(**given))  # type: ignore[arg-type]
+    imports.load(folder, shop)
 
 
 def raw(shop: str, table: str) -> list[dict[str, Any]]:
