@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs import expectations, profiles
+from jobs import data_docs, expectations, profiles
 from jobs.cleaning import bounds
 from jobs.console import REFUSED, Problem, grid, narrate, say
 from jobs.duck import engine
@@ -185,16 +185,15 @@ class Judge:
         self.source = self.context.data_sources.add_pandas("profiles")
         for site in list(self.context.get_site_names()):
             self.context.delete_data_docs_site(site)
-        for old in docs.glob("*") if docs.is_dir() else ():  # the dictionary lies beside them, and stays
-            if old.is_dir():
-                shutil.rmtree(old, ignore_errors=True)
-            elif old.name == "index.html":
-                old.unlink()
+        shutil.rmtree(docs / data_docs.FOLDER, ignore_errors=True)
         self.context.add_data_docs_site(
             "docs",
             {
                 "class_name": "SiteBuilder",
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(docs / data_docs.FOLDER),
+                },
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
                 "show_how_to_buttons": False,
             },
@@ -313,6 +312,7 @@ def run(args: argparse.Namespace) -> int:
             rows = beside(house, name, marks, found[name], last)
             verdicts.append(settle(house, name, marks, rows, *judge(name, rows), accepted=args.accept))
         judge.write()
+        data_docs.write(house, docs)
     return told(args.shop, verdicts, docs, time.monotonic() - began)
 
 

@@ -1,6 +1,7 @@
 """The data gate: good days are published, a bad day stays proposed and is named, and the exit code is 3."""
 
 import json
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
@@ -47,7 +48,13 @@ def test_good_days_pass_and_bad_days_are_named(put: Callable[..., Any], home: Pa
     empty = house.mark("safe", "interactions", "2020-01-03")
     assert empty is not None
     assert empty.notes["validation"]["warnings"] == ["has rows: 0"]  # a shop may be closed
-    assert (home / "toy" / "docs" / "index.html").is_file()
+    docs = home / "toy" / "docs"
+    front = (docs / "index.html").read_text()
+    assert "<td>2020-01-02</td><td>refused</td>" in front and "unique by interaction_id" in front
+    pages = list((docs / "great_expectations").rglob("*.html"))
+    assert {page.parts[-5] for page in pages if "validations" in page.parts} == {"validations"} and len(pages) >= 4
+    for page in pages:  # nothing of it is asked of another host
+        assert not re.search(r"<script|<img|<link[^>]*https?:", page.read_text())
 
 
 @pytest.mark.parametrize("name", DELIVERED)
