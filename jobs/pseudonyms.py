@@ -1,4 +1,4 @@
-"""Pseudonyms: who a visitor is outside the closed zone. Standard library only.
+"""Pseudonyms: who a visitor is outside the closed zone. No engine is imported.
 
 HMAC-SHA-256 (RFC 2104) under a secret of 256 random bits, cut to 128 bits: without the key a
 pseudonym can neither be computed nor guessed; with it, the same visitor always gets the same one.
@@ -8,12 +8,12 @@ is seen at once. The guarantee ends where the key is: keys/ is 0600 and never le
 
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.console import Problem
+from jobs.warehouse import home, make_secret
 
 DIGITS = 32
 """Hexadecimal digits of a pseudonym: 128 bits, so 10^9 visitors collide with probability 1.5e-21."""
@@ -32,8 +32,7 @@ class Key:
 
 def key_file(shop: str) -> Path:
     """Where the key of a shop lies: 64 hexadecimal digits, mode 0600."""
-    home = Path(os.environ.get("ENDCAP_HOME") or Path.home() / ".endcap").expanduser().resolve()
-    return home / shop / "keys" / "pseudonym.key"
+    return home() / shop / "keys" / "pseudonym.key"
 
 
 def load_key(shop: str) -> Key:
@@ -44,7 +43,7 @@ def load_key(shop: str) -> Key:
     """
     path = key_file(shop)
     if not path.exists():
-        _create(path)
+        make_secret(path, secrets.token_hex(32))
     text = path.read_text(encoding="ascii", errors="replace").strip()
     try:
         secret = bytes.fromhex(text)
@@ -56,22 +55,6 @@ def load_key(shop: str) -> Key:
         )
     epoch = path.with_suffix(".epoch")
     return Key(secret, int(epoch.read_text(encoding="ascii")) if epoch.exists() else 1)
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(secrets.token_hex(32) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(temporary, path)  # fails if another process was first: then its key counts
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
 
 
 def pseudonym(key: Key, visitor_id: str) -> str:

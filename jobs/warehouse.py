@@ -219,6 +219,23 @@ def write_atomically(path: Path, text: str) -> None:
     sync(path.parent)
 
 
+def make_secret(path: Path, text: str) -> None:
+    """A new file that its owner alone can read. Whoever is first makes it: a file that is there stays, and no reader
+    ever sees half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+        stream.write(f"{text}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    sync(path.parent)
+
+
 def sync(path: Path) -> None:
     """Make a file, or what was renamed or removed in a folder, last through a power cut."""
     handle = os.open(path, os.O_RDONLY)

@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from jobs.console import Problem, Refused, say
-from jobs.warehouse import home, write_atomically
+from jobs.warehouse import home, make_secret, write_atomically
 from models.bundle import Bundle, bundles, open_bundle
 
 Action = Literal["baseline", "promote", "rollback", "refuse"]
@@ -74,17 +74,7 @@ def signing_key(shop: str) -> Ed25519PrivateKey:
     """The shop's private key; made at the first use, 0600, together with its public half."""
     path = _key_file(shop)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = Ed25519PrivateKey.generate()
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(made.private_bytes_raw().hex() + "\n")
-        try:
-            os.link(temporary, path)  # fails if another process was first; then its key holds
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+        make_secret(path, Ed25519PrivateKey.generate().private_bytes_raw().hex())
     if path.stat().st_mode & 0o077:
         raise Problem("the promotion key can be read by others", where=str(path), do=f"chmod 600 {path}")
     key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip()))

@@ -1,13 +1,11 @@
 """The key of a shop's API: made once, readable by its owner only, compared in constant time."""
 
 import hmac
-import os
 import secrets
-import uuid
 from pathlib import Path
 
 from jobs.console import Problem
-from jobs.warehouse import home
+from jobs.warehouse import home, make_secret
 
 LEAST = 20  # characters; a shorter key is a slip of the hand
 
@@ -24,30 +22,13 @@ def load_or_create(shop: str) -> str:
     """
     path = key_path(shop)
     if not path.exists():
-        _create(path)
+        make_secret(path, secrets.token_urlsafe(32))
     if path.stat().st_mode & 0o077:
         raise Problem("the API key can be read by others", where=str(path), do=f"run 'chmod 600 {path}'")
     key = path.read_text(encoding="ascii").strip()
     if len(key) < LEAST:
         raise Problem("the API key is too short to be one", where=str(path), do="remove the file: a new key is made")
     return key
-
-
-def _create(path: Path) -> None:
-    """Write a new key beside `path` and link it there: the first process wins, and no reader sees half a key."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(secrets.token_urlsafe(32) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process was first; its key is the key
-    finally:
-        temporary.unlink()
 
 
 def same(given: str, key: str) -> bool:
