@@ -32,6 +32,7 @@ AT = "ENDCAP_CRASH_AT"  # number of the act before which to end; 0 counts only
 ACTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 STEPS = (["clean"], ["anonymise"], ["validate"], ["aggregate"])
 VICTIMS = ("group", "jvm", "worker")
+TRIES = 5
 Hashes = dict[str, str]
 
 CHILD = f"""
@@ -198,20 +199,31 @@ def spark(folder: Path, count: int, seed: int, tell: Callable[[Outcome], None]) 
         seconds[step] = finish(home, step, "--shop", SHOP)
         after[step] = visible(home)[0]
     for step, victim, share in plan:
-        now, before = copied(homes[step], folder / "now"), visible(homes[step])[0]
-        running = subprocess.Popen(
-            [sys.executable, "-m", "jobs", step, "--shop", SHOP], env=environ(now), cwd=ROOT, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(share * seconds[step])
-        hit = kill(running, victim)
-        code = running.wait(timeout=300)
+        before = visible(homes[step])[0]
+        for _ in range(TRIES):
+            now = copied(homes[step], folder / "now")
+            hit, code = struck(now, step, victim, share * seconds[step])
+            if hit:
+                break
+            # It was over by then, or had no such process: sooner, and whatever runs it.
+            share, victim = share * 0.7, "jvm" if victim == "worker" else victim
         fault = judge(now, before, after[step])
         if not fault:
             finish(now, step, "--shop", SHOP)
             if visible(now) != (after[step], []):
                 fault = "other bytes than an undisturbed run"
         tell(Outcome(f"{step}, {victim} at {share:.0%}, exit {code}", hit, fault))
+
+
+def struck(home: Path, step: str, victim: str, wait: float) -> tuple[bool, int]:
+    """A step begun, and killed after `wait` seconds: whether there was something to kill, and its exit code."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jobs", step, "--shop", SHOP], env=environ(home), cwd=ROOT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(wait)
+    hit = kill(running, victim)
+    return hit, running.wait(timeout=300)
 
 
 def at_once(folder: Path) -> str:
