@@ -213,8 +213,21 @@ def validation_set(pairs: Sequence[Pair], of: Catalogue, seed: int) -> tuple[Ask
     return asked, [*sorted(answers), *others[:VALIDATION_TEXTS]]
 
 
+def gains(asked: Asked, ranked: Iterable[Sequence[str]]) -> list[float]:
+    """By query, in their order, the DCG@10 of its answers, each by its weight."""
+    return [
+        sum(weight / math.log2(2 + best.index(text)) for text, weight in answers.items() if text in best)
+        for answers, best in zip(asked.values(), ranked, strict=True)
+    ]
+
+
+def weights_of(asked: Asked) -> list[float]:
+    """By query, what its answers weigh together."""
+    return [sum(answers.values()) for answers in asked.values()]
+
+
 def gained(asked: Asked, ranked: Iterable[Sequence[str]]) -> float:
-    """DCG@10 of the answers by the rankings of the queries, in their order: the mean over answers by their weights.
+    """The mean DCG@10 of the answers by their weights.
 
     With inverse propensities as weights it is an estimate of what the rankings gain, whatever was shown before
     (self-normalised; Swaminathan and Joachims 2015).
@@ -222,13 +235,19 @@ def gained(asked: Asked, ranked: Iterable[Sequence[str]]) -> float:
     >>> gained({"q": {"a": 1.0, "b": 3.0}}, [["b", "x", "a"]])
     0.875
     """
-    got = [
-        weight / math.log2(2 + best.index(text)) if text in best else 0.0
-        for answers, best in zip(asked.values(), ranked, strict=True)
-        for text, weight in answers.items()
-    ]
-    whole = sum(weight for answers in asked.values() for weight in answers.values())
-    return sum(got) / whole if whole else 0.0
+    return sum(gains(asked, ranked)) / (sum(weights_of(asked)) or 1.0)
+
+
+def noise(one: Sequence[float], other: Sequence[float], weights: Sequence[float]) -> float:
+    """The standard error of the difference of two means by weight over the same queries (of a ratio; Cochran 1977).
+
+    >>> noise([1.0, 1.0], [0.5, 0.5], [1.0, 1.0]), round(noise([1.0, 0.0], [0.0, 0.0], [1.0, 1.0]), 3)
+    (0.0, 0.5)
+    """
+    whole, count = sum(weights), len(weights)
+    mean = sum(a - b for a, b in zip(one, other, strict=True)) / whole
+    off = sum((a - b - mean * w) ** 2 for a, b, w in zip(one, other, weights, strict=True))
+    return math.sqrt(off * count / max(count - 1, 1)) / whole
 
 
 def ranked_score(model: Any, tokenizer: Any, asked: Asked, texts: Sequence[str]) -> float:
@@ -251,18 +270,21 @@ def ranked_score(model: Any, tokenizer: Any, asked: Asked, texts: Sequence[str])
 
 
 def choose_fusion(asked: Asked, finder: Finder, texts: Sequence[str]) -> tuple[FusionSettings, dict[str, float]]:
-    """The weights of the fusion by which validation queries gain most, whole catalogue; ties to the most equal weights.
-    Returns all figures as well."""
-    figures: dict[str, float] = {}
-    best, top = finder.fusion, -1.0
+    """The weights of the fusion by which validation queries gain, whole catalogue; and all figures.
+
+    Of those within one standard error of the best the most equal ones: a small difference is noise (Breiman 1984).
+    """
+    weights, figures = weights_of(asked), dict[str, float]()
+    tried: list[tuple[float, list[float], FusionSettings]] = []
     for lexical, vector in sorted(FUSIONS, key=lambda pair: abs(pair[0] - pair[1])):
-        tried = replace(finder.fusion, lexical=lexical, vector=vector)
-        one = replace(finder, fusion=tried)
-        mean = gained(asked, [[texts[found.row] for found in one.find(query, 10)] for query in asked])
-        figures[f"lexical {lexical:g}, vector {vector:g}"] = round(mean, 6)
-        if mean > top + 1e-12:
-            best, top = tried, mean
-    return best, figures
+        fusion = replace(finder.fusion, lexical=lexical, vector=vector)
+        one = replace(finder, fusion=fusion)
+        got = gains(asked, [[texts[found.row] for found in one.find(query, 10)] for query in asked])
+        tried.append((sum(got) / (sum(weights) or 1.0), got, fusion))
+        figures[f"lexical {lexical:g}, vector {vector:g}"] = round(tried[-1][0], 6)
+    most, best, _ = max(tried, key=lambda each: each[0])
+    near = [fusion for mean, got, fusion in tried if not asked or most - mean <= noise(best, got, weights)]
+    return near[0], figures
 
 
 # --- The way from a base to a bundle ---

@@ -1,18 +1,22 @@
 """The line that decides what is learnt: pairs, negatives, loss, and what validation chooses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.console import Problem
+from models.retrieval.fusion import FusionSettings
 from models.training.encoder import (
     Pair,
     allowed,
     batched,
+    choose_fusion,
     choose_share,
     chosen,
     contrast,
@@ -118,6 +122,33 @@ def test_validation_prefers_searches_and_holds_every_answer() -> None:
     assert len(texts) == len(set(texts)) == 803 and {"text 2", "text 3", "text 4"} <= set(texts)
     asked, _ = validation_set(pairs[:1], Texts(), 1)  # type: ignore[arg-type]
     assert asked == {"made": {"text 1": 1.0}}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """As much of a finder as choosing asks for: puts the answer first for the queries that the weights are good for."""
+
+    fusion: FusionSettings
+    good: Mapping[float, range]  # for which queries, by the weight of the lexical index
+
+    def find(self, query: str, k: int) -> list[Any]:
+        rows = (0, 1) if int(query) in self.good.get(self.fusion.lexical / self.fusion.vector, ()) else (1, 0)
+        return [SimpleNamespace(row=row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("good", "chosen"),
+    [
+        ({1.0: range(50), 0.5: range(45, 100), 0.25: range(1)}, (1.0, 1.0)),  # 55 are better, 50 worse: that is noise
+        ({1.0: range(50), 0.5: range(90), 0.25: range(90)}, (0.5, 1.0)),  # 40 are better: of two as good the evener
+    ],
+)
+def test_the_fusion_leaves_even_weights_for_a_reason_only(
+    good: Mapping[float, range], chosen: tuple[float, float]
+) -> None:
+    asked = {str(n): {"answer": 1.0} for n in range(100)}
+    found, figures = choose_fusion(asked, Ranking(FusionSettings(), good), ["answer", "other"])  # type: ignore[arg-type]
+    assert (found.lexical, found.vector) == chosen and len(figures) == 5
 
 
 def test_share_without_validation_is_one_half(tiny_base: Path) -> None:
