@@ -93,7 +93,7 @@ def imported(args: argparse.Namespace, shop: Source, given: Path | None, began: 
     if shop.deliveries and args.tables:
         raise Usage("--tables has no meaning with deliveries: a file is read for all its tables", do="leave it out")
     if shop.mapped and given is not None:
-        keep_to(house, given)
+        keep_to(house, given, None if shop.deliveries else shop.last)
     if shop.deliveries and given is not None:
         return delivering.run(house, shop, given, args.first, args.last)
     if args.tables:

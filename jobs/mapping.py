@@ -24,7 +24,7 @@ from jobs.filing import OURS, Delivered
 from jobs.finding import MOST_DAYS, check_readable, hidden, is_pattern, legible, matching
 from jobs.sources import Cell, Format, Made, Row, RowFile, Source, always, field, named, text_of
 from jobs.sources.text import Reading, header, nearest, records
-from jobs.tables import DELIVERED, Column, table, tables
+from jobs.tables import DELIVERED, WHOLE, Column, table, tables
 from jobs.warehouse import Warehouse, write_atomically
 
 NAME = "endcap.toml"
@@ -114,29 +114,33 @@ def check(shop: Source, folder: Path, *, to_import: bool = False) -> tuple[Sourc
 
 
 def identity(folder: Path) -> str:
-    """A hash of what a mapping says of rows; comments, order and words for people do not count."""
+    """A hash of what a mapping says of rows; comments, order, words for people and where the span ends do not count."""
     told = tomllib.loads((folder / NAME).read_text(encoding="utf-8-sig"))
-    meant = {key: value for key, value in told.items() if key not in FOR_PEOPLE}
+    meant = {key: value for key, value in told.items() if key not in (*FOR_PEOPLE, "last")}
     return hashlib.sha256(json.dumps(meant, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def keep_to(house: Warehouse, folder: Path) -> None:
-    """Write down by which mapping a shop is imported; `Refused` if raw tables stand that another one made.
+def keep_to(house: Warehouse, folder: Path, last: date | None = None) -> None:
+    """Write down by which mapping a shop is imported; `Refused` if raw tables stand that another one made, or days
+    after its `last`.
 
     An import replaces the days that its own mapping names, and the ledger knows files, not what they mean: rows of an
-    earlier mapping would stand beside the new ones, or in their place, and nothing would tell them apart.
+    earlier mapping would stand beside the new ones, or in their place, and nothing would tell them apart. A span that
+    only ends later is the same shop's, grown.
     """
     mapping = identity(folder)
     before = house.mapping.read_text(encoding="utf-8").strip() if house.mapping.is_file() else ""
-    if mapping == before:
-        return
-    if house.ledger.is_file() or any(house.days("raw", each.name) for each in tables("raw")):
+    days = [day for each in tables("raw") for day in house.days("raw", each.name)]
+    beyond = [day for day in days if last is not None and day != WHOLE and day > last.isoformat()]
+    if beyond or (mapping != before and (days or house.ledger.is_file())):
+        why = f"as far as {max(beyond)}" if beyond else "its rows mean something else"
         raise Refused(
-            f"an earlier import with another mapping stands in shop '{house.shop}': its rows mean something else",
+            f"an earlier import with another mapping stands in shop '{house.shop}': {why}",
             where=str(folder / NAME),
             do=f"run 'python -m jobs reset --shop {house.shop}', then import again; or put the mapping back",
         )
-    write_atomically(house.mapping, mapping + "\n")
+    if mapping != before:
+        write_atomically(house.mapping, mapping + "\n")
 
 
 def parse(shop: Source, told: Mapping[str, Any], findings: _Findings) -> Source | None:

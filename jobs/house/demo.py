@@ -1,6 +1,6 @@
 """`demo`: a first useful result on a small generated shop, in its own temporary home, with the real steps.
 
-The steps of the tables share one process here, and so one JVM: apart from that it is the way of every run.
+The steps of the tables share one process here, and one session of Spark: apart from that it is the way of every run.
 """
 
 import argparse
@@ -104,8 +104,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown() -> str:
     """Run the steps, and what to show of them."""
+    from jobs.spark import session
+
     steps(SCALE, (), FED)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, session("demo", rows=0):
         # MLflow makes its tables while Spark works; that there are no models yet is no fault.
         beside.submit(subprocess.run, [sys.executable, "-m", "models", "list", "--shop", SHOP], capture_output=True)
         for name in TABLES:

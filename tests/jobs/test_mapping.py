@@ -367,6 +367,18 @@ def test_words_for_people_and_comments_make_no_other_mapping_and_a_failed_import
     assert load(orders) == 0
 
 
+def test_a_span_may_grow_at_its_end_and_not_shrink(home: Path, orders: Path) -> None:
+    (orders / "endcap.toml").write_text(YEAR_2023 + ORDERS)
+    assert load(orders) == 0
+    days = warehouse("files").days("raw", "interactions")
+    (orders / "endcap.toml").write_text(YEAR_2023.replace("2023-01-31", "2023-02-15") + ORDERS)
+    assert load(orders) == 0 and warehouse("files").days("raw", "interactions")[-1] == "2023-02-15"
+    (orders / "endcap.toml").write_text(YEAR_2023 + ORDERS)
+    with pytest.raises(Refused, match="as far as 2023-02-15"):
+        load(orders)
+    assert days[-1] == "2023-01-31"
+
+
 # Values ---------------------------------------------------------------------------------------
 
 
