@@ -18,6 +18,7 @@ import pytest
 from jobs.house import processes, services
 from jobs.house.environment import run_folder
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0
 DAYS = ("2017-12-01", "2017-12-02", "2017-12-03")
