@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.warehouse import sync
 from models.serving.faults import Fault
 
 Row = dict[str, Any]
@@ -72,7 +73,7 @@ class Journal:
         finally:
             os.close(handle)
         if durable and fresh:
-            _sync_folder(self.folder)
+            sync(self.folder)
         return start
 
     def lines(self, day: str, start: int = 0) -> tuple[list[Row], int]:
@@ -106,11 +107,3 @@ def _read(line: bytes) -> Row | None:
 
 def _owner_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,5 @@
-"""Airflow's real scheduler backfills three days through the real DAG: the broken one fails, and holds up no other.
+"""Airflow's real scheduler backfills four days through the real DAG: a broken and a refused one fail, and hold up no
+other; behind the refusal the steps go on.
 
 What the tasks run is a stand-in for `python -m jobs`, which writes down its words and fails on the broken day: this is
 about when, and not about what. One start for all tests of this file; they run in the order of the file.
@@ -21,8 +22,8 @@ from jobs.house.environment import run_folder
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0
-DAYS = ("2017-12-01", "2017-12-02", "2017-12-03")
-BROKEN = "2017-12-02"
+DAYS = ("2017-12-01", "2017-12-02", "2017-12-03", "2017-12-04")
+BROKEN, REFUSED = DAYS[1], DAYS[3]
 
 STAND_IN = """
 import json, os, sys
@@ -31,6 +32,11 @@ with open(os.environ["WRITTEN_DOWN"], "a") as file:
 if sys.argv[1] == "import" and "--first=BROKEN" in sys.argv:
     print("error: the counting law is broken")
     sys.exit(3)
+if sys.argv[1] == "clean":
+    with open(os.environ["WRITTEN_DOWN"]) as file:
+        if sum(json.loads(line)[0] == "clean" for line in file) == 3:  # of the last day: on the broken one it never ran
+            print("error: too many rows are refused")
+            sys.exit(3)
 """.replace("BROKEN", BROKEN)
 
 
@@ -137,7 +143,7 @@ def test_a_broken_day_of_a_backfill_holds_up_no_other(airflow: Airflow, tmp_path
         assert time.monotonic() < until + PATIENCE, {day: run["state"] for day, run in airflow.runs().items()}
         time.sleep(2)
     assert {day: airflow.runs()[day]["state"] for day in DAYS} == {
-        day: "failed" if day == BROKEN else "success" for day in DAYS
+        day: "failed" if day in (BROKEN, REFUSED) else "success" for day in DAYS
     }
 
 
@@ -145,11 +151,18 @@ def test_each_day_ran_its_own_commands_once_and_in_order(airflow: Airflow) -> No
     loaded = [words[-2:] for words in airflow.commands() if words[0] == "import"]
     assert loaded == [[f"--first={day}", f"--last={day}"] for day in DAYS]
     judged = [words for words in airflow.commands() if words[0] == "validate"]
-    assert judged == [["validate", "--shop=sample", "--stale"]] * 2  # a refusal is not tried again
+    assert judged == [["validate", "--shop=sample", "--stale"]] * 3  # a refusal is not tried again
     states = airflow.tasks(airflow.runs()[BROKEN]["dag_run_id"])
     assert (states["import"], states["clean"], states["validate"]) == ("failed", *2 * ["upstream_failed"])
     states = airflow.tasks(airflow.runs()[DAYS[2]]["dag_run_id"])
     assert states["materialise"] == "success" and states["examples_encoder"] == "skipped"
+
+
+def test_behind_a_refusal_the_steps_go_on_with_what_is_published_but_for_training_sets(airflow: Airflow) -> None:
+    states = airflow.tasks(airflow.runs()[REFUSED]["dag_run_id"])
+    went_on = ("import", "anonymise", "validate", "aggregate", "materialise", "dictionary")
+    assert {states[name] for name in went_on} == {"success"}
+    assert (states["clean"], states["examples_encoder"]) == ("failed", "upstream_failed")
 
 
 def test_published_days_are_partitions_of_assets(airflow: Airflow) -> None:
@@ -158,7 +171,7 @@ def test_published_days_are_partitions_of_assets(airflow: Airflow) -> None:
         name: sorted(event["partition_key"] for event in found if event["name"] == name)
         for name in ("safe.interactions", "stats.visitor_history")
     }
-    assert days == {name: [DAYS[0], DAYS[2]] for name in days}
+    assert days == {name: [DAYS[0], DAYS[2], DAYS[3]] for name in days}
 
 
 def test_the_task_links_to_pages_that_answer_whoever_is_logged_in(airflow: Airflow) -> None:
