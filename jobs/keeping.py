@@ -157,17 +157,15 @@ def leavings(house: Warehouse, before: str, zones: Sequence[str], gone: Iterable
     what was touched within the last hour."""
     known = {house.attempt_of(mark).folder(mark.day) for mark in gone}
     until = datetime.now(UTC).timestamp() - HOUR
-    return [
-        thing
-        for zone in zones
-        for declared in tables(zone)
-        if declared.dated
-        for pointed in [{house.attempt_of(m).folder(m.day) for s in states(zone)
-                         for m in house.marks(zone, declared.name, state=s)}]
-        for thing in sorted((house.folder(zone, declared.name) / "attempts").glob(f"*/{DAY_FOLDER}=*"))
-        if thing.name.partition("=")[2] < before and thing not in pointed
-        and (thing in known or modified(thing) < until)
-    ]  # fmt: skip
+    found = []
+    for zone, declared in ((each, dated) for each in zones for dated in tables(each) if dated.dated):
+        pointed = held(house, zone, declared.name)
+        for thing in sorted((house.folder(zone, declared.name) / "attempts").glob(f"*/{DAY_FOLDER}=*")):
+            day = thing.name.partition("=")[2]
+            free = day < before and (thing.parent.name, day) not in pointed
+            if free and (thing in known or modified(thing) < until):
+                found.append(thing)
+    return found
 
 
 def retire(args: argparse.Namespace) -> int:
