@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install java run demo up down status doctor reset test check bench bench-scale kills clean
+.PHONY: help install java run demo up down status doctor reset test check bench bench-scale bench-privacy bench-gate \
+  kills clean
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -79,6 +80,18 @@ check: $(STAMP)  ## style, format and types
 
 bench: install  ## measure, each figure against a named peer in the same run
 	@$(BIN)/python -m tests.bench.measure
+	@$(BIN)/python -m tests.bench.lookups
+	@$(BIN)/python -m tests.bench.point_in_time
+
+bench-gate: install  ## what the model gate promises, and how often off-policy intervals hold the truth: 1,000 trials of each kind
+	@$(BIN)/python -m tests.bench.gate
+	@$(BIN)/python -m tests.bench.off_policy
+
+bench-privacy: install  ## the scrubber beside Presidio; the strongest attacks on SHOP's models; what privacy costs them
+	@$(BIN)/python -m tests.bench.scrubbing
+	@$(BIN)/python -m tests.bench.privacy '$(SHOP)'
+	@$(BIN)/python -m tests.bench.private '$(SHOP)'
+	@$(BIN)/python -m tests.bench.rare_queries '$(SHOP)'
 
 bench-scale: install  ## 1 and 10 million events from raw to safe, beside a plain copy and DuckDB (some 25 minutes)
 	@$(BIN)/python -m tests.bench.scale 1000000 10000000

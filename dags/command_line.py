@@ -1,4 +1,4 @@
-"""What both DAGs are made of: a task is a command line, and the first task looks at the Params.
+"""What the DAGs are made of: a task is a command line, and the first task looks at the Params.
 
 Commands are argument lists, never shell strings: a Param can be a strange word, but it stays one word.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import BaseOperator, BaseOperatorLink, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -72,6 +73,10 @@ class CommandLine(BaseOperator):
         return [sys.executable, "-m", *self.words, *given, *raised]
 
     def execute(self, context: Any) -> None:
+        self.perform()
+
+    def perform(self) -> None:
+        """Run the command to its end."""
         if self.when != "yes":
             raise AirflowSkipException(f"not asked for in this run: {' '.join(self.words)}")
         self.hook = SubprocessHook()
@@ -84,6 +89,22 @@ class CommandLine(BaseOperator):
     def on_kill(self) -> None:
         if self.hook is not None:
             self.hook.send_sigterm()
+
+
+class Trigger(TriggerDagRunOperator):
+    """Start another DAG, with Params as JSON; skipped if `when` renders to anything but "yes". A DAG that is paused
+    fails the task: its run would wait unseen."""
+
+    template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "when")
+
+    def __init__(self, *, when: str = "yes", **settings: Any) -> None:
+        super().__init__(logical_date=None, fail_when_dag_is_paused=True, **settings)
+        self.when = when
+
+    def execute(self, context: Any) -> None:
+        if self.when != "yes":
+            raise AirflowSkipException(f"not asked for in this run: {self.trigger_dag_id}")
+        super().execute(context)
 
 
 class PageLink(BaseOperatorLink):
@@ -110,6 +131,32 @@ class Dictionary(PageLink):
     page = "dictionary.html"
 
 
+class PrivacyPage(PageLink):
+    """What was removed of whoever visits, what attacks found, and what was spent, released and erased."""
+
+    name = "Privacy"
+    page = "privacy.html"
+
+
+class FeaturesPage(PageLink):
+    """Every feature: what it means, how fresh it is, how far it drifted, who uses it."""
+
+    name = "Features"
+    page = "features.html"
+
+
+class Watch(CommandLine):
+    """The look at freshness and drift of the features, behind which their page is made anew, with a link to it."""
+
+    operator_extra_links = (FeaturesPage(),)
+
+
+class Privacy(CommandLine):
+    """A step behind which the privacy page is made anew, with a link to it."""
+
+    operator_extra_links = (PrivacyPage(),)
+
+
 class Validate(CommandLine):
     """The data gate, with a link to what it found."""
 
@@ -127,7 +174,7 @@ class CheckParams(BaseOperator):
 
     def execute(self, context: Any) -> None:
         params = dict(context["params"])
-        for name in sorted(params):
+        for name in sorted(set(params) & set(self.dag.params)):  # nobody knows what another one holds
             self.log.info("%s = %r", name, params[name])
         self.log.info("partition = %r", getattr(context["dag_run"], "partition_key", None))
         run = context["dag_run"]

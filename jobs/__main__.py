@@ -3,8 +3,10 @@
 import argparse
 import sys
 from datetime import date
+from pathlib import Path
 
 from jobs.console import Parser, run_command
+from jobs.entry import entered
 from jobs.sources import names
 from jobs.tables import DELIVERED, ZONES
 
@@ -42,13 +44,13 @@ def parser() -> Parser:
 
     def command(name: str, step: str, help: str, *, of_shop: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help, description=help, parents=[shop if of_shop else common])
-        added.set_defaults(step=step)
+        added.set_defaults(step=step, command=name)
         return added
 
     def traced(name: str, step: str, help: str, *, of_shop: bool = True) -> argparse.ArgumentParser:
         """A step of the tables: it runs between the events that tell of it."""
         added = command(name, "jobs.tracing:run", help, of_shop=of_shop)
-        added.set_defaults(traced=step, command=name)
+        added.set_defaults(traced=step)
         return added
 
     load = traced("import", "jobs.importing:run", "shop files -> raw tables", of_shop=False)
@@ -73,7 +75,17 @@ def parser() -> Parser:
     )
     for dated in (scrub, hide, judge, count):
         _range(_stale(dated))
-    _range(traced("materialise", "jobs.materialising:run", "stats -> Feast's stores"))
+    bring = traced(
+        "materialise", "jobs.materialising:run", "stats -> Feast's online store: what is new since the last time"
+    )
+    bring.add_argument(
+        "--compact", action="store_true", help="afterwards, remove what is expired from the online store"
+    )
+    _range(bring)
+    skewed = command("skew", "jobs.skew:run", "do look-ups equal what training was told? moments of the past replayed")
+    skewed.add_argument("--sample", type=int, default=10_000, metavar="N", help="draws of entities in all (10000)")
+    skewed.add_argument("--moments", type=int, default=8, metavar="N", help="moments, the last the present (8)")
+    skewed.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the draws (1)")
     examples = traced("examples", "jobs.examples:run", "training sets by a point-in-time join, split by time")
     examples.add_argument("model", metavar="MODEL", choices=("recommender", "encoder"), help="recommender or encoder")
     examples.add_argument(
@@ -93,6 +105,11 @@ def parser() -> Parser:
     refused.add_argument("--replay", action="store_true", help="send the rows through again, after a fix")
     command("law", "jobs.showing:law", "the counting law, checked and printed by step and reason")
 
+    _range(command("scan", "jobs.residue:run", "search all below the closed zone for what tells who a visitor is"))
+    levels = command("policy", "jobs.generalising_policy:run", "how much detail visitors keep: levels, k, l, loss")
+    levels.add_argument("--refit", action="store_true", help="fit new levels on the visitors of now: a new version")
+    command("attack", "jobs.attacks:run", "attack what is published: who can be found again, and by how few points")
+
     tidy = command("collect", "jobs.keeping:collect", "remove attempts that no mark points to")
     tidy.add_argument(
         "--keep-hours", type=float, default=24.0, metavar="N", help="keep what a reader may still use: N hours (24)"
@@ -108,16 +125,59 @@ def parser() -> Parser:
     pack.add_argument("--zone", choices=ZONES, metavar="ZONE", help="only this zone; default: all")
     pack.add_argument("--dry-run", action="store_true", help="only list")
 
+    turn = command("rotate", "jobs.rotating:run", "a new pseudonym key; with --destroy, the older ones go for good")
+    turn.add_argument("--destroy", action="store_true", help="overwrite and remove the keys of older epochs")
+    turn.add_argument("--dry-run", action="store_true", help="only tell")
+    turn.add_argument("--yes", action="store_true", help="do not ask")
+    out = command("release", "jobs.releasing:run", "counts for outside, with noise that is paid from a budget")
+    out.add_argument("--table", required=True, metavar="TABLE", choices=("purchases", "searches"),
+                     help="purchases (by month and category) or searches (visitors by query)")  # fmt: skip
+    out.add_argument("--epsilon", required=True, metavar="NUMBER", help="what the release may cost; smaller is noisier")
+    _range(out)
+    book = command("audit", "jobs.audit:run", "who read or changed what of the closed zone")
+    book.add_argument("--last-lines", type=int, default=20, metavar="N", help="show the last N lines (20)")
+    book.add_argument("--verify", action="store_true", help="check that no line was changed or taken out")
+    book.add_argument("--head", metavar="HASH", help="with --verify: a hash that was the last line's at some time")
+    command("privacy", "jobs.privacy_page:run", "the privacy officer's page: what was removed, and what attacks found")
+
     words = command("dictionary", "jobs.dictionary:run", "every table and column in words, as a page", of_shop=False)
     words.add_argument("--shop", metavar="SHOP", help="with this shop's days and rows")
 
     features = command("features", "jobs.showing_features:run", "feature look-ups for people", of_shop=False)
     what = features.add_subparsers(metavar="WHAT", required=True, parser_class=Parser, dest="what")
     what.add_parser("list", help="every feature with its meaning", parents=[shop])
-    get = what.add_parser("get", help="values, with their event times", parents=[shop])
-    get.add_argument("--visitor", help="the shop's own id of a visitor")
-    get.add_argument("--item", help="an item id")
-    get.add_argument("--query", help="a query")
+    told = what.add_parser("describe", help="one feature or view: owner, type, source, who uses it", parents=[shop])
+    get = what.add_parser("get", help="values now, with their event times", parents=[shop])
+    past = what.add_parser("history", help="values over time, with when each was known", parents=[shop])
+    two = what.add_parser("compare", help="what was known at two moments, side by side", parents=[shop])
+    for asked in (told, past):
+        asked.add_argument("name", metavar="NAME", help="a feature, VIEW:FEATURE, or a view")
+    for name in ("earlier", "later"):
+        two.add_argument(name, metavar="MOMENT", help="a day (its end), or a time like 2017-01-31T12:00:00Z")
+    for asked in (get, past, two):
+        asked.add_argument("--visitor", help="the shop's own id of a visitor")
+        asked.add_argument("--item", help="an item id")
+        asked.add_argument("--query", help="a query")
+        asked.add_argument("--category", help="a category, beside a visitor")
+    watch = what.add_parser("check", help="freshness and drift; exit 3 if there is an alarm", parents=[shop])
+    watch.set_defaults(step="jobs.watching:run")
+    page = what.add_parser("catalogue", help="every feature on a page: who owns, uses and wrote it", parents=[shop])
+    page.set_defaults(step="jobs.catalogue:run")
+
+    forget = command("erase", "jobs.erasing:run", "take a person out of everything, with a signed certificate")
+    forget.add_argument(
+        "--models", choices=("list", "retrain", "retire"), default="list", metavar="POLICY",
+        help="of models that learnt from them: list (default), retrain or retire",
+    )  # fmt: skip
+    forget.add_argument("--by", metavar="WHO", help="who decided it, for the certificate; default: the user")
+    forget.add_argument("--later", action="store_true", help="only write a request down, and print its name")
+    forget.add_argument("--request", metavar="NAME", help="erase whom a request names")
+    forget.add_argument("--verify", type=Path, metavar="FILE", help="instead, check a certificate")
+    hand = command("export", "jobs.exporting:run", "all that is held of a person, as JSON")
+    hand.add_argument("--out", type=Path, metavar="FILE", help="where to; default: the shop's folder of exports")
+    for about in (forget, hand):
+        about.add_argument("--visitor", action="append", metavar="ID", help="the shop's own id; may be given again")
+        about.add_argument("--visitors", metavar="FILE", help="a file of ids, one a line; - is standard input")
 
     erase = command("reset", "jobs.house.reset:run", "empty a shop's home after listing what goes")
     erase.add_argument("--dry-run", action="store_true", help="only list")
@@ -140,4 +200,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(parser()))
+    sys.exit(run_command(parser(), around=entered))

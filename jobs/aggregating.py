@@ -1,27 +1,30 @@
 """aggregate: safe -> stats. What was true of each item, visitor and query at the end of each day.
 
-A row is written for each day on which something happened to the item, visitor or query. Its
-`event_time` is the end of that day, its `known_time` the latest of the rows it rests on, never before
-`event_time`: a value that rests on a late row counts as known only from then on.
+A row is written for each day on which something happened to the item, visitor or query (of sessions: for each moment,
+see jobs/sessions.py). Its `event_time` is the end of that day, its `known_time` the latest of the rows
+it rests on, never before `event_time`: a value that rests on a late row counts as known only from then on.
 
 All history before a range is read as well, so a range gives the same bytes as its days one by one.
 Sums are exact and do not depend on the order of rows: money is added up in cents, weights as whole
-multiples of 2^-40 within a day, carried from day to day in one order.
+multiples of 2^-40 within a day, carried from day to day in one order. Shares are quotients of counts (jobs.habits).
 """
 
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs import spark
+from jobs import counting, habits, spark
 from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
-from jobs.tables import rests_on, table
+from jobs.pseudonyms import require_one_epoch
+from jobs.sessions import COLUMNS, day_before, sessions
+from jobs.tables import LEAST_VISITORS, WITH_CATALOGUE, rests_on, table
 from jobs.warehouse import Mark, Warehouse, arrow_schema, days, rows_of, up_to, warehouse
 
 if TYPE_CHECKING:
@@ -29,15 +32,31 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-TABLES = ("item_stats", "visitor_stats", "visitor_history", "query_stats")
+TABLES = (
+    "item_stats",
+    "visitor_stats",
+    "visitor_history",
+    "visitor_habits",
+    "visitor_cycles",
+    "visitor_session",
+    "query_stats",
+)
 RESTS_ON = {name: rests_on(name) for name in TABLES}
-"""Each table, and the dated tables that it reads; `item_stats` reads the catalogue, too."""
+"""Each table, and the dated tables that it reads; some read the catalogue, too (`WITH_CATALOGUE`)."""
 SOURCES = ("interactions", "rankings", "searches", "reviews")
-CATALOGUE = ("item_stats",)
+ACTS = ("view", "click", "cart", "purchase")
+"""What tells how a visitor shops. Looking at an item for long is no other act than opening it."""
 WINDOW_DAYS = 28
+WEEK_DAYS = 7
+CLICKED, BOUGHT = (1, 19), (1, 99)
+"""Beta priors (a, b) of a click and of a purchase in an expected view: as if of 20 views one, of 100 one had ended so.
+The posterior mean is (events + a) / (expected views + a + b): Wang et al., "Click-through rate estimation for rare
+events" (2011), over expected views as in Zhang and Jones, "Comparing click logs and editorial labels" (2007). They are
+fixed: one fitted on the shop would make each item's value as late as the latest row of any."""
+AGAIN_SECONDS = 600
+"""Another search of the same visitor within so many seconds of the same day says that the first did not do."""
 HALF_LIFE_DAYS = 60
 LAST_ITEMS = 200
-LEAST_VISITORS = 3
 UNIT = 1 << 40
 """Weights within a day are whole multiples of 1/UNIT: sums of longs are exact in any order."""
 ORIGIN = date(2000, 1, 1)
@@ -81,6 +100,12 @@ def _sign() -> Column:
     return F.when(F.col("kind") == "purchase", 1).when(F.col("kind").isin("return", "cancel"), -1).otherwise(0)
 
 
+def _rate(events: Column, shown: Column, prior: tuple[int, int]) -> Column:
+    """Events over expected views, drawn to the prior's mean. Above 1 where places that few look at are clicked much."""
+    a, b = prior
+    return (events + F.lit(a)) / (shown + F.lit(float(a + b)))
+
+
 def _last_days(by: str, length: int = WINDOW_DAYS) -> Any:
     """The last `length` days of one entity, this day included."""
     return Window.partitionBy(by).orderBy("n").rangeBetween(1 - length, 0)
@@ -108,23 +133,61 @@ def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame,
     `shown_28d` examines position k with probability 1/k: a plain prior (Joachims 2017 uses the same
     shape), until the shop's own examination is estimated.
     """
-    bought = F.col("kind") == "purchase"
+    daily = _daily_items(interactions, rankings, reviews)
+    recent, week, so_far = _last_days("item_id"), _last_days("item_id", WEEK_DAYS), _so_far("item_id")
+    # n counts from ORIGIN and the end of a day is n + 1 days after it.
+    growth = _exp2((F.col("n") + 1) / F.lit(float(HALF_LIFE_DAYS)))
+    nothing, sold = F.lit(0).cast("long"), F.when(F.col("sold") > 0, F.col("n"))
+    shown = F.sum("shown").over(recent) / F.lit(float(UNIT))
+    rows = daily.select(
+        "item_id",
+        "day",
+        F.greatest(F.col("purchases"), nothing).alias("purchases_1d"),
+        F.greatest(F.sum("purchases").over(week), nothing).alias("purchases_7d"),
+        F.greatest(F.sum("purchases").over(recent), nothing).alias("purchases_28d"),
+        *[F.col(what).alias(f"{what}_1d") for what in ("views", "clicks", "carts")],
+        *[F.sum(what).over(week).alias(f"{what}_7d") for what in ("views", "clicks", "carts")],
+        *[F.sum(what).over(recent).alias(f"{what}_28d") for what in ("views", "clicks", "carts")],
+        shown.alias("shown_28d"),
+        _rate(F.sum("ranked_clicks").over(recent), shown, CLICKED).alias("click_rate_28d"),
+        _rate(F.sum("ranked_purchases").over(recent), shown, BOUGHT).alias("purchase_rate_28d"),
+        F.greatest(F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth, F.lit(0.0)).alias(
+            "purchases_decayed"
+        ),
+        (F.col("cents") / F.col("quantity") / 100).alias("paid"),
+        (F.sum("cents").over(recent) / F.sum("quantity").over(recent) / 100).alias("price_28d"),
+        (F.sum("stars").over(so_far) / F.sum("ratings").over(so_far)).alias("rating"),
+        F.sum("ratings").over(so_far).alias("ratings"),
+        (F.col("n") - F.min("n").over(so_far)).cast("double").alias("days_since_first_seen"),
+        (F.col("n") - F.max(sold).over(so_far)).cast("double").alias("days_since_sold"),
+        F.max("known").over(so_far).alias("known"),
+    )
+    told = _as_of(rows).join(_catalogue(items), "item_id", "left")
+    # What the catalogue says counts only where the catalogue was known by then.
+    by_then = F.col("listed_known") <= F.col("known_time")
+    listed = {name: F.when(by_then, F.col(f"listed.{name}")) for name in LISTED}
+    price = F.coalesce("paid", listed.pop("price"))
+    return told.withColumns({**listed, "price": price, "price_change_28d": price / F.col("price_28d") - 1})
+
+
+def _daily_items(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame) -> DataFrame:
+    """Whole numbers of each item on each day: what was done to it, where it was shown, which stars it got."""
+    bought, ranked = F.col("kind") == "purchase", F.col("ranking_id").isNotNull()
     priced = bought & (F.col("quantity") > 0) & F.col("amount").isNotNull()
     weight = _exp2(-_left_of_day() / F.lit(float(HALF_LIFE_DAYS * _DAY_US)))
-    none = F.lit(0).cast("long")
     touched = interactions.groupBy("item_id", "day").agg(
         F.sum(_sign()).alias("purchases"),
+        _count("purchase").alias("sold"),
+        _count("view").alias("views"),
         _count("click").alias("clicks"),
-        none.alias("shown"),
+        _count("cart").alias("carts"),
+        F.sum(F.when(ranked & (F.col("kind") == "click"), 1).otherwise(0)).alias("ranked_clicks"),
+        F.sum(F.when(ranked & bought, 1).otherwise(0)).alias("ranked_purchases"),
         F.sum(F.round(weight * UNIT).cast("long") * _sign()).alias("weight"),
         F.sum(F.when(priced, _cents())).alias("cents"),
         F.sum(F.when(priced, F.col("quantity"))).alias("quantity"),
-        none.alias("stars"),
-        none.alias("ratings"),
         F.max("known_time").alias("known"),
     )
-    zero = {"purchases": none, "clicks": none, "shown": none, "weight": none, "stars": none, "ratings": none}
-    nothing = {"cents": F.lit(None).cast("long"), "quantity": F.lit(None).cast("long")}
     shown = rankings.groupBy("item_id", "day").agg(
         F.sum(F.round(F.lit(UNIT) / F.col("position")).cast("long")).alias("shown"), F.max("known_time").alias("known")
     )
@@ -133,39 +196,43 @@ def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame,
         .groupBy("item_id", "day")
         .agg(F.sum("rating").alias("stars"), F.count("rating").alias("ratings"), F.max("known_time").alias("known"))
     )
-    for part in (shown, rated):
-        filled = part.withColumns({k: v for k, v in {**zero, **nothing}.items() if k not in part.columns})
-        touched = touched.unionByName(filled)
-    daily = (
-        touched.groupBy("item_id", "day")
-        .agg(
-            *[F.sum(c).alias(c) for c in (*zero, *nothing)],
-            F.max("known").alias("known"),
+    amounts = ("cents", "quantity")  # none is not 0 of these
+    counts = [
+        c for part in (touched, shown, rated) for c in part.columns if c not in {"item_id", "day", "known", *amounts}
+    ]
+    filled = [
+        part.withColumns({name: F.lit(0).cast("long") for name in counts if name not in part.columns}).withColumns(
+            {name: F.lit(None).cast("long") for name in amounts if name not in part.columns}
         )
+        for part in (touched, shown, rated)
+    ]
+    return (
+        filled[0]
+        .unionByName(filled[1])
+        .unionByName(filled[2])
+        .groupBy("item_id", "day")
+        .agg(*[F.sum(name).alias(name) for name in (*counts, *amounts)], F.max("known").alias("known"))
         .withColumn("n", _number())
     )
-    recent, so_far = _last_days("item_id"), _so_far("item_id")
-    # n counts from ORIGIN and the end of a day is n + 1 days after it.
-    growth = _exp2((F.col("n") + 1) / F.lit(float(HALF_LIFE_DAYS)))
-    rows = daily.select(
-        "item_id",
-        "day",
-        F.greatest(F.sum("purchases").over(recent), F.lit(0)).alias("purchases_28d"),
-        F.sum("clicks").over(recent).alias("clicks_28d"),
-        (F.sum("shown").over(recent) / F.lit(float(UNIT))).alias("shown_28d"),
-        F.greatest(F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth, F.lit(0.0)).alias(
-            "purchases_decayed"
-        ),
-        (F.col("cents") / F.col("quantity") / 100).alias("paid"),
-        (F.sum("stars").over(so_far) / F.sum("ratings").over(so_far)).alias("rating"),
-        F.max("known").over(so_far).alias("known"),
+
+
+LISTED = ("price", "category", "brand", "language", "title_length", "description_length")
+"""What statistics take from the catalogue."""
+
+
+def _catalogue(items: DataFrame) -> DataFrame:
+    """What the catalogue says of each item, as `listed`, and since when that is known, `listed_known`."""
+    said = F.struct(
+        F.col("price").cast("double").alias("price"),
+        "category",
+        "brand",
+        "language",
+        F.length("title").cast("long").alias("title_length"),
+        F.coalesce(F.length("description"), F.lit(0)).cast("long").alias("description_length"),
     )
-    catalogue = items.groupBy("item_id").agg(
-        F.max_by("price", "known_time").cast("double").alias("listed"), F.max("known_time").alias("listed_known")
+    return items.groupBy("item_id").agg(
+        F.max_by(said, "known_time").alias("listed"), F.max("known_time").alias("listed_known")
     )
-    # A catalogue price counts only where the catalogue was known by then.
-    listed = F.when(F.col("listed_known") <= F.col("known_time"), F.col("listed"))
-    return _as_of(rows).join(catalogue, "item_id", "left").withColumn("price", F.coalesce("paid", listed))
 
 
 def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFrame) -> DataFrame:
@@ -196,7 +263,8 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
         .withColumn("n", _number())
     )
     recent, so_far = _last_days("visitor"), _so_far("visitor")
-    before = Window.partitionBy("visitor").orderBy("n").rowsBetween(Window.unboundedPreceding, -1)
+    each = Window.partitionBy("visitor").orderBy("n")
+    before = each.rowsBetween(Window.unboundedPreceding, -1)
     last = F.max(F.when(F.col("purchases") > 0, F.col("n"))).over(before)
     return _as_of(
         daily.select(
@@ -207,20 +275,89 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
             F.sum("baskets").over(recent).alias("baskets_28d"),
             F.sum("searches").over(recent).alias("searches_28d"),
             (F.col("n") - last).cast("double").alias("days_since_purchase"),
+            (F.col("n") - F.lag("n").over(each)).cast("double").alias("days_since_active"),
+            F.count(F.lit(1)).over(recent).alias("active_days_28d"),
             F.max("known").over(so_far).alias("known"),
         )
+    ).withColumn("spend_per_basket_28d", F.when(F.col("baskets_28d") > 0, F.col("spend_28d") / F.col("baskets_28d")))
+
+
+def query_stats(
+    searches: DataFrame, rankings: DataFrame, interactions: DataFrame, items: DataFrame, first: str, last: str
+) -> DataFrame:
+    """`stats.query_stats`: days on which a query was made that at least `LEAST_VISITORS` had made by then; intents of
+    the days from `first` to `last`."""
+    counted = counted_queries(searches, rankings, interactions)
+    return often(with_intents(counted, searches, rankings, interactions, items, first, last))
+
+
+def with_intents(
+    counted: DataFrame, searches: DataFrame, rankings: DataFrame, interactions: DataFrame, items: DataFrame, first: str,
+    last: str,
+) -> DataFrame:  # fmt: skip
+    """`counted_queries` with what the clicks say, where enough visitors made the query for it to be told at all."""
+    since, until = date.fromisoformat(first), date.fromisoformat(last)
+    told = searches.groupBy("query").agg(F.countDistinct("visitor").alias("n")).where(F.col("n") >= LEAST_VISITORS)
+    shelf = _catalogue(items).select("item_id", "listed.category", "listed_known")
+    clicks = _clicks(searches, rankings, interactions).join(shelf, "item_id", "left")
+    wanted = ["query", "day", "item_id", "category", "listed_known"]
+    made = searches.select("query", "day").distinct()
+    rows = clicks.select(*wanted).unionByName(made, allowMissingColumns=True).join(told, "query", "left_semi")
+
+    def one(rows: "pa.Table") -> "pa.Table":
+        return habits.intents(rows, since, until)
+
+    return counted.join(rows.groupBy("query").applyInArrow(one, schema=habits.INTENTS), ["query", "day"], "left")
+
+
+def _clicks(searches: DataFrame, rankings: DataFrame, interactions: DataFrame) -> DataFrame:
+    """Clicks on rankings that answered a search, each with the search's query."""
+    answered = rankings.where("search_id is not null").select("ranking_id", "search_id").distinct()
+    return (
+        interactions.where("kind = 'click' and ranking_id is not null")
+        .select("ranking_id", "item_id", "day", "known_time")
+        .join(answered, "ranking_id")
+        .join(searches.select("search_id", "query"), "search_id")
     )
 
 
-def query_stats(searches: DataFrame, rankings: DataFrame, interactions: DataFrame) -> DataFrame:
-    """`stats.query_stats`: days on which a query was made that at least 3 visitors had made by then.
+def _reformulated(searches: DataFrame) -> DataFrame:
+    """Searches, and whether the visitor's next one, of the same day, came soon and was for something else (`again`)."""
+    each = Window.partitionBy("visitor", "day").orderBy("event_time", "search_id")
+    later = F.unix_micros(F.lead("event_time").over(each)) - F.unix_micros("event_time")
+    soon = (later <= AGAIN_SECONDS * 1_000_000) & (F.lead("query").over(each) != F.col("query"))
+    return searches.withColumn("again", soon).withColumn("next_known", F.lead("known_time").over(each))
+
+
+def often(counted: DataFrame) -> DataFrame:
+    """The rows that may be told, of `counted_queries`. A visitor counts from the day of their search on, never before;
+    and the row is known when all is known that it rests on."""
+    return _as_of(counted.where(F.col("visitors") >= LEAST_VISITORS))
+
+
+def rare(counted: DataFrame) -> dict[str, dict[str, int]]:
+    """What `often` leaves out, by day: distinct queries, and searches with them."""
+    left = counted.where(F.col("visitors") < LEAST_VISITORS).groupBy(F.col("day").cast("string").alias("at"))
+    rows = left.agg(F.count(F.lit(1)).alias("queries"), F.sum("today").alias("searches")).collect()
+    return {row["at"]: {"queries": row["queries"], "searches": row["searches"]} for row in rows}
+
+
+def counted_queries(searches: DataFrame, rankings: DataFrame, interactions: DataFrame) -> DataFrame:
+    """Each query on each day on which it was made: `today` searches, those and the clicks and visitors of 28 days,
+    `visitors` so far, and when all of it was `known`. Rare queries too: for counting, not for reading.
 
     `searches` has the query normalised. Distinct visitors of a window are counted without listing
     them: a visitor's search covers the days until the next one, at most 28, so each covered day has
     each visitor once, and a running sum of beginnings and ends counts them.
     """
-    daily = searches.groupBy("query", "day").agg(
-        F.count(F.lit(1)).alias("searches"), F.max("known_time").alias("known")
+    daily = (
+        _reformulated(searches)
+        .groupBy("query", "day")
+        .agg(
+            F.count(F.lit(1)).alias("searches"),
+            F.sum(F.when(F.col("again"), 1).otherwise(0)).alias("reformulated"),
+            F.max(F.greatest("known_time", F.when(F.col("again"), F.col("next_known")))).alias("known"),
+        )
     )
     visits = searches.select("query", "visitor", "day").distinct().withColumn("n", _number())
     each = Window.partitionBy("query", "visitor").orderBy("n")
@@ -232,11 +369,8 @@ def query_stats(searches: DataFrame, rankings: DataFrame, interactions: DataFram
     ends = visits.select("query", F.col("until").alias("n"), F.lit(-1).alias("covered"), F.lit(0).alias("first"))
     cover = begins.unionByName(ends).groupBy("query", "n").agg(F.sum("covered").alias("c"), F.sum("first").alias("f"))
 
-    answered = rankings.where("search_id is not null").select("ranking_id", "search_id").distinct()
     clicks = (
-        interactions.where("kind = 'click' and ranking_id is not null")
-        .join(answered, "ranking_id")
-        .join(searches.select("search_id", "query"), "search_id")
+        _clicks(searches, rankings, interactions)
         .groupBy("query", "day")
         .agg(F.count(F.lit(1)).alias("clicks"), F.max("known_time").alias("clicks_known"))
     )
@@ -244,20 +378,23 @@ def query_stats(searches: DataFrame, rankings: DataFrame, interactions: DataFram
         daily.join(clicks, ["query", "day"], "full")
         .withColumn("n", _number())
         .join(cover, ["query", "n"], "full")
-        .fillna(0, ["searches", "clicks", "c", "f"])
+        .fillna(0, ["searches", "reformulated", "clicks", "c", "f"])
     )
     recent, so_far = _last_days("query"), _so_far("query")
     counted = rows.select(
         "query",
         "day",
         F.col("searches").alias("today"),
+        F.col("searches").alias("searches_1d"),
+        F.sum("searches").over(_last_days("query", WEEK_DAYS)).alias("searches_7d"),
         F.sum("searches").over(recent).alias("searches_28d"),
+        (F.sum("reformulated").over(recent) / F.sum("searches").over(recent)).alias("reformulation_rate_28d"),
         F.sum("clicks").over(recent).alias("clicks_28d"),
         F.sum("c").over(so_far).alias("visitors_28d"),
         F.sum("f").over(so_far).alias("visitors"),
         F.max(F.greatest("known", "clicks_known")).over(so_far).alias("known"),
     )
-    return _as_of(counted.where((F.col("today") > 0) & (F.col("visitors") >= LEAST_VISITORS)))
+    return counted.where(F.col("today") > 0)
 
 
 def visitor_history(interactions: DataFrame, first: str, last: str) -> DataFrame:
@@ -270,6 +407,69 @@ def visitor_history(interactions: DataFrame, first: str, last: str) -> DataFrame
         return histories(rows, since, until)
 
     return purchases.groupBy("visitor").applyInArrow(one, schema=spark.ddl(declared))
+
+
+def visitor_session(interactions: DataFrame, first: str, last: str) -> DataFrame:
+    """`stats.visitor_session` of the days from `first` to `last`, from the events of these and of the day before."""
+    declared, since, until = table("stats", "visitor_session"), date.fromisoformat(first), date.fromisoformat(last)
+    events = interactions.where(F.col("day").between(day_before(first), last)).select(*COLUMNS)
+
+    def one(rows: "pa.Table") -> "pa.Table":
+        return sessions(rows, since, until)
+
+    return events.groupBy("visitor").applyInArrow(one, schema=spark.ddl(declared))
+
+
+def visitor_habits(interactions: DataFrame, items: DataFrame, first: str, last: str) -> DataFrame:
+    """`stats.visitor_habits` of the days from `first` to `last`, from all acts given."""
+    since, until = date.fromisoformat(first), date.fromisoformat(last)
+    priced = (F.col("kind") == "purchase") & (F.col("quantity") > 0) & F.col("amount").isNotNull()
+    shelf = _catalogue(items).select("item_id", "listed.category", "listed.brand", "listed_known")
+    acts = (
+        interactions.where(F.col("kind").isin(*ACTS))
+        .withColumn("cents", F.when(priced, F.floor(_cents() / F.col("quantity"))))
+        .select("visitor", "item_id", "day", "known_time", F.hour("event_time").alias("hour"), "channel", "cents")
+        .join(shelf, "item_id", "left")
+        .drop("item_id")
+    )
+
+    def one(rows: "pa.Table") -> "pa.Table":
+        return habits.habits(rows, since, until)
+
+    return acts.groupBy("visitor").applyInArrow(one, schema=spark.ddl(table("stats", "visitor_habits")))
+
+
+def visitor_cycles(interactions: DataFrame, items: DataFrame) -> DataFrame:
+    """`stats.visitor_cycles`: of each category the days on which a visitor bought of it. Known when the catalogue was,
+    too: without it there is no category to speak of."""
+    shelf = _catalogue(items).select("item_id", "listed.category", "listed_known").where("category is not null")
+    daily = (
+        interactions.where("kind = 'purchase'")
+        .select("visitor", "item_id", "day", "known_time")
+        .join(shelf, "item_id")
+        .groupBy("visitor", "category", "day")
+        .agg(F.max(F.greatest("known_time", "listed_known")).alias("known"))
+        .withColumn("n", _number())
+    )
+    each = Window.partitionBy("visitor", "category").orderBy("n")
+    so_far = each.rowsBetween(Window.unboundedPreceding, 0)
+    gaps, total, squares = (F.col(name) for name in ("gaps", "total", "squares"))
+    rows = (
+        daily.withColumn("gap", F.col("n") - F.lag("n").over(each))
+        .select(
+            "visitor",
+            "category",
+            "day",
+            F.count(F.lit(1)).over(so_far).alias("purchase_days"),
+            F.count("gap").over(so_far).alias("gaps"),
+            F.sum("gap").over(so_far).alias("total"),
+            F.sum(F.col("gap") * F.col("gap")).over(so_far).alias("squares"),
+            F.max("known").over(so_far).alias("known"),
+        )
+        .withColumn("cycle_days", total / gaps)
+        .withColumn("cycle_spread", F.sqrt(gaps * squares - total * total) / gaps)
+    )
+    return _as_of(rows)
 
 
 # ---- one visitor's history ------------------------------------------------------------------------
@@ -392,7 +592,7 @@ def _inputs(name: str, marks: Sequence[Mark], asked: Sequence[str]) -> dict[str,
     hang on every earlier day. The catalogue is named on every day of a table that reads it.
     """
     own = [mark for mark in marks if mark.table in RESTS_ON[name]]
-    always = [mark.name for mark in marks if mark.table == "items" and name in CATALOGUE]
+    always = [mark.name for mark in marks if mark.table == "items" and name in WITH_CATALOGUE]
     so_far = up_to("safe", RESTS_ON[name], own)
     today: dict[str, list[str]] = {}
     for mark in own:
@@ -464,19 +664,27 @@ def check_keys(house: Warehouse, marks: Sequence[Mark]) -> None:
 def _transformed(
     live: "SparkSession", house: Warehouse, marks: Mapping[str, list[Mark]], name: str, asked: Sequence[str]
 ) -> DataFrame:
-    """One of the four tables, of the days asked for and of no other."""
+    """One of the tables, of the days asked for and of no other."""
 
     def rows(source: str) -> DataFrame:
         return spark.read(live, house, "safe", source, marks[source])
 
     if name == "visitor_history":
         return visitor_history(rows("interactions"), asked[0], asked[-1])
+    if name == "visitor_session":
+        near = [mark for mark in marks["interactions"] if mark.day >= day_before(asked[0])]
+        return visitor_session(spark.read(live, house, "safe", "interactions", near), asked[0], asked[-1])
+    if name == "visitor_habits":
+        return visitor_habits(rows("interactions"), rows("items"), asked[0], asked[-1])
     if name == "item_stats":
         made = item_stats(rows("interactions"), rows("rankings"), rows("reviews"), rows("items"))
     elif name == "visitor_stats":
         made = visitor_stats(rows("interactions"), rows("searches"), rows("reviews"))
+    elif name == "visitor_cycles":
+        made = visitor_cycles(rows("interactions"), rows("items"))
     else:
-        made = query_stats(with_normal_query(rows("searches")), rows("rankings"), rows("interactions"))
+        given = with_normal_query(rows("searches")), rows("rankings"), rows("interactions")
+        made = with_intents(counted_queries(*given), *given, rows("items"), asked[0], asked[-1])
     return made.where(F.col("day").between(asked[0], asked[-1]))
 
 
@@ -489,13 +697,14 @@ def _of_days(rows: DataFrame, asked: Sequence[str]) -> DataFrame:
 def aggregate(
     live: Any, house: Warehouse, asked: Sequence[str], only: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, list[Mark]]:
-    """Write and publish the four tables of the days asked for, and all marks of them, by table.
+    """Write and publish the tables of the days asked for, and all marks of them, by table.
 
     `only` names tables, each with days of its own, in order. A day whose rows come out as they were keeps its
     partition: what rests on it is not stale then.
     """
     chosen = only or dict.fromkeys(TABLES, asked)
     marks = {name: house.marks("safe", name, None, max(map(max, chosen.values()))) for name in SOURCES}
+    require_one_epoch(house.shop, chain.from_iterable(marks.values()))
     marks["items"] = house.marks("safe", "items")
 
     def one(live: "SparkSession", name: str) -> list[Mark]:
@@ -504,8 +713,16 @@ def aggregate(
         rests = _inputs(name, [mark for found in read.values() for mark in found], mine)
         with narrate(f"aggregate: {name}"), house.attempt("stats", name) as attempt:
             rows = _of_days(_transformed(live, house, read, name, mine), mine)
+            notes: dict[str, dict[str, Any]] = {}
+            if name == "query_stats":
+                counted = rows.persist()  # written without what is rare, and counted with it
+                found = rare(counted)
+                notes = {day: {"rare": found.get(day, {"queries": 0, "searches": 0})} for day in mine}
+                rows = often(counted)
             spark.write(spark.filed(rows, table("stats", name)), attempt)
-            written = house.propose_days(attempt, mine, step="aggregate", inputs=rests, keep=True)
+            if name == "query_stats":
+                counted.unpersist()
+            written = house.propose_days(attempt, mine, step="aggregate", inputs=rests, notes=notes, keep=True)
         check_keys(house, written)
         return written
 
@@ -547,6 +764,8 @@ def run(args: argparse.Namespace) -> None:
     ]
     print(grid(("table", "days", "changed", "rows", "MB"), report))
     print(", ".join(f"{rows:,} {name}" for name, rows in rows_in.items()) + f" read up to {asked[-1]}")
+    if left := counting.total(mark.notes.get("rare", {}) for mark in written.get("query_stats", [])):
+        print(f"rare queries (fewer than {LEAST_VISITORS} visitors) left out: {left['searches']:,} searches")
     print(f"in {time.monotonic() - began:.1f} s, in {house.root / 'stats'}")
     print(f"next: python -m jobs materialise --shop {args.shop}")
 

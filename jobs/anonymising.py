@@ -3,28 +3,27 @@
 All of it in Spark's JVM (files are written by `jobs.spark`); a table of tens of millions of rows without a shuffle.
 The key reaches the JVM as a file that is read there and cross-joined, never as a literal: it stands
 in no plan, no log and no column's name. After writing, an independent scan of what was written looks
-for each visitor's own identifiers, counts placeholders by type, and counts the groups of visitors.
+for each visitor's own identifiers, counts placeholders by type, counts the groups of visitors, and attacks them.
 A day in which anything is left is not proposed, and its files are removed; the other days are not held up by it.
 What was found stands in the marks; the report adds them up.
 """
 
 import argparse
-import hashlib
 import json
+import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs import counting, generalising, scrubbing
+from jobs import attacks, counting, generalising, recognisers, scrubbing
 from jobs.cleaning import ROWS_A_TASK, bounds, outcomes, summary
 from jobs.console import Problem, Refused, narrate, say
+from jobs.generalising_policy import counted, load, path_of, policy_for, quasi, setting
 from jobs.pseudonyms import DIGITS, DOMAINS, Key, key_file, load_key
 from jobs.spark import ddl, filed, read, session, side_by_side, write
 from jobs.tables import DELIVERED, WHOLE, Table, table
@@ -53,9 +52,9 @@ SETTINGS = {"spark.sql.files.maxPartitionBytes": str(1 << 30)}  # no day is spli
 # Pseudonyms -----------------------------------------------------------------------------------
 
 
-def with_key(rows: DataFrame, shop: str) -> DataFrame:
-    """`rows` beside the key as bytes in `_secret`, read from its file by the JVM."""
-    key = rows.sparkSession.read.format("binaryFile").load(str(key_file(shop)))
+def with_key(rows: DataFrame, shop: str, epoch: int | None = None) -> DataFrame:
+    """`rows` beside the key of an epoch (else the current one) as bytes in `_secret`, read from its file by the JVM."""
+    key = rows.sparkSession.read.format("binaryFile").load(str(key_file(shop, epoch)))
     secret = F.unhex(F.trim(F.regexp_replace(F.col("content").cast("string"), r"\s", "")))
     return rows.crossJoin(F.broadcast(key.select(secret.alias("_secret"))))
 
@@ -81,58 +80,19 @@ def pseudonymised(rows: DataFrame, declared: Table, key: Key) -> DataFrame:
 # Quasi-identifiers ----------------------------------------------------------------------------
 
 
-def quasi(declared: Table) -> list[str]:
-    """The columns that together could single a visitor out."""
-    return [c.name for c in declared.columns if c.personal == "quasi"]
-
-
-def groups(rows: DataFrame, columns: list[str]) -> dict[generalising.Group, int]:
-    """Rows by combination of quasi-identifiers, on the driver; a missing value is 'unknown'."""
-    known = [F.coalesce(F.trim(c), F.lit(generalising.UNKNOWN)).alias(c) for c in columns]
-    return {
-        tuple(row[c] for c in columns): row["count"] for row in rows.select(*known).groupBy(*columns).count().collect()
-    }
-
-
-def policy_file(shop: str) -> Path:
-    """Where the levels lie that were fitted once."""
-    return home() / shop / "policy" / "generalisation.json"
-
-
-def policy_of(
-    shop: str, columns: list[str], counts: dict[generalising.Group, int], marks: list[Mark]
-) -> generalising.Policy:
-    """The shop's fitted policy; fitted now, and written, if this is the first time."""
-    path = policy_file(shop)
-    policy = generalising.load(path)
-    if policy is None:
-        fitted = generalising.fit(columns, counts)
-        policy = generalising.Policy(**{**fitted.__dict__, "fitted_on": tuple(m.name for m in marks)})
-        write_atomically(path, generalising.dump(policy))
-    missing = set(columns) - set(policy.levels)
-    if missing:
-        raise Problem(
-            f"the generalisation policy has no level for {', '.join(sorted(missing))}",
-            where=str(path),
-            do="add the level, or move the file away so that the next run fits all levels anew",
-        )
-    return policy
-
-
 def generalised(
     rows: DataFrame,
     columns: list[str],
     counts: dict[generalising.Group, int],
     policy: generalising.Policy,
 ) -> tuple[DataFrame, int]:
-    """Visitors with generalised columns, those in groups below k left out; and how many those are."""
+    """Visitors with generalised columns, those whose group may not be shown left out; and how many those are."""
     after = generalising.merged(columns, counts, policy.levels)
-    few = generalising.small(after, policy.k)
+    shown = generalising.shown(columns, after, policy.k, policy.l)
     maps = {
         c: {v: generalising.generalise(c, v, policy.levels[c]) for v in sorted({g[i] for g in counts})}
         for i, c in enumerate(columns)
     }
-    kept = [group for group, size in sorted(after.items()) if size >= policy.k]
     fields = ", ".join(f"`_{c}` string" for c in columns)
     for c in columns:
         values = (
@@ -148,9 +108,9 @@ def generalised(
             rows = (
                 rows.join(F.broadcast(listed), plain == F.col("_from")).withColumn(c, F.col("_to")).drop("_from", "_to")
             )
-    allowed = rows.sparkSession.createDataFrame(kept, fields)
+    allowed = rows.sparkSession.createDataFrame(sorted(shown), fields)
     same = [F.col(c) == F.col(f"_{c}") for c in columns]
-    return rows.join(F.broadcast(allowed), same, "left_semi"), few
+    return rows.join(F.broadcast(allowed), same, "left_semi"), sum(counts.values()) - sum(shown.values())
 
 
 # Writing --------------------------------------------------------------------------------------
@@ -169,7 +129,7 @@ def inspected(
     rows = rows.select("visitor", F.col("day").cast("string").alias("_d"), column)
     rows = rows.join(F.broadcast(people), "visitor", "left")
     left = scrubbing.residue(F.col(column), {own: F.col(own) for own in scrubbing.OWN})
-    types = {name: F.regexp_count(F.col(column), F.lit(f"<{name}>")) for name in scrubbing.NAMES}
+    types = {name: F.regexp_count(F.col(column), F.lit(scrubbing.counted(name))) for name in recognisers.NAMES}
     sums = [F.sum(count).alias(f"s:{name}") for name, count in types.items()]
     sums += [F.sum(found.cast("long")).alias(f"r:{kind}") for kind, found in left.items()]
     out = {}
@@ -195,13 +155,20 @@ class Anonymiser:
         """Each visitor's id and own identifiers."""
         return read(spark, self.house, "clean", "visitors", self.people_marks).select("visitor_id", *scrubbing.OWN)
 
-    def inputs(self, name: str, marks: Iterable[Mark]) -> dict[str, list[Mark | str]]:
-        """What each day is made of: its clean partition, the visitors where texts are scrubbed, and the settings."""
+    def inputs(
+        self, name: str, marks: Iterable[Mark], policy: generalising.Policy | None = None
+    ) -> dict[str, list[Mark | str]]:
+        """What each day is made of: its clean partition, the visitors where texts are scrubbed, and the settings.
+
+        `policy`: that by which the visitors were generalised, since another run may have fitted a new one meanwhile.
+        """
         asked: list[Mark | str] = [*self.people_marks] if name in FREE else []
+        if name in FREE and (other := os.environ.get(scrubbing.SETTING)):
+            asked.append(f"policy/recogniser/{WHOLE}@{other}")
         if any(c.personal == "visitor" for c in table("clean", name).columns):
             asked.append(f"policy/key_epoch/{WHOLE}@{self.key.epoch}")
-        if name == "visitors" and (path := policy_file(self.house.shop)).is_file():
-            asked.append(f"policy/generalisation/{WHOLE}@{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+        if name == "visitors" and (policy := policy or load(path_of(self.house.shop))):
+            asked.append(setting(policy))
         return {mark.day: [mark, *asked] for mark in marks}
 
     def stale(self, name: str, marks: list[Mark]) -> list[Mark]:
@@ -214,7 +181,8 @@ class Anonymiser:
     def table(self, spark: "SparkSession", name: str, marks: list[Mark]) -> dict[str, int]:
         """Anonymise one table for the days of `marks`, check what was written, and propose it.
 
-        `Refused` if a person can still be found in the texts of a day, after the other days were proposed.
+        `Refused` if a person can still be found in the texts of a day, after the other days were proposed; or among
+        the visitors, or if too many of those had to be suppressed.
         """
         declared = table("clean", name)
         count = rows_of(marks)
@@ -225,19 +193,19 @@ class Anonymiser:
         policy = None
         if name == "visitors":
             rows, suppressed, policy = self.visitors(rows, marks)
-        if name in FREE:
-            rows = scrubbing.scrubbed(rows, FREE[name])
-            rows = scrubbing.without_own(rows, FREE[name], scrubbing.own_patterns(self.people(spark)))
         if any(c.personal == "visitor" for c in declared.columns):
-            rows = pseudonymised(with_key(rows, self.house.shop), declared, self.key)
+            rows = with_key(rows, self.house.shop, self.key.epoch)
+        if name in FREE:
+            rows = scrubbing.scrubbed(rows, FREE[name], scrubbing.own_patterns(self.people(spark)), "visitor_id")
+        rows = pseudonymised(rows, declared, self.key)
         with self.house.attempt("safe", name) as attempt:
             write(filed(rows, table("safe", name), tasks_for(count)), attempt)
             written = {day: n for (day, _, _), n in outcomes(attempt).items()}
             by_day = {m.day: counting.terms(m.rows, out=written.get(m.day, 0), suppressed=suppressed) for m in marks}
             counting.check(STEP, name, by_day)
-            inputs = self.inputs(name, marks)
+            inputs = self.inputs(name, marks, policy)
             found, left = ({}, {}) if policy else self.texts(spark, name, attempt)
-            notes = {WHOLE: groups_reached(attempt, policy)} if policy else found
+            notes = {WHOLE: self.people_shown(attempt, marks, policy, inputs)} if policy else found
             good = [day for day in inputs if day not in left]
             for day in left:
                 shutil.rmtree(attempt.folder(day))
@@ -249,15 +217,48 @@ class Anonymiser:
         return counting.total(by_day.values())
 
     def visitors(self, rows: DataFrame, marks: list[Mark]) -> tuple[DataFrame, int, generalising.Policy]:
-        """Generalised by the policy; how many are suppressed, their groups being below k; and the policy."""
+        """Generalised by the policy; how many are suppressed, their groups being below k or l; and the policy.
+
+        `Refused` if a later snapshot fits the policy so badly that more than its share would be suppressed.
+        """
         columns = quasi(table("clean", "visitors"))
-        counts = groups(rows, columns)
-        policy = policy_of(self.house.shop, columns, counts, marks)
+        counts = counted(self.house.files(marks), columns)
+        policy = policy_for(self.house.shop, counts, marks)
         rows, suppressed = generalised(rows, columns, counts, policy)
         total = sum(counts.values())
-        if total and suppressed > policy.max_suppressed * total:
-            say(f"note: {suppressed} of {total} visitors fit no group of {policy.k} under policy {policy.version}")
+        # One who leaves, or is erased, may take a whole group along: in a small shop that alone is more than the share.
+        if policy.reached and suppressed > policy.refit_above * total + policy.k - 1:
+            fault = Refused(
+                f"{suppressed} of {total} visitors ({suppressed / total:.1%}) fit no group of {policy.k} with "
+                f"{policy.l} distinct {generalising.SENSITIVE}s under policy {policy.version}, more than its "
+                f"{policy.refit_above:.0%} and a group of {policy.k - 1}",
+                where=str(path_of(self.house.shop)),
+                do=f"fit the levels anew with 'python -m jobs policy --shop {self.house.shop} --refit'; or, if the "
+                "loss may stand, raise refit_above in the policy. The visitors of before are still what is read",
+            )
+            self.remember("visitors", self.inputs("visitors", marks, policy), fault)
+            raise fault
         return rows, suppressed, policy
+
+    def people_shown(
+        self, attempt: Attempt, marks: list[Mark], policy: generalising.Policy, inputs: dict[str, list[Mark | str]]
+    ) -> dict[str, Any]:
+        """Notes on the visitors as written: groups, and what an attacker makes of them. `Refused` beyond a limit."""
+        try:
+            notes = groups_reached(attempt, policy)
+            written = sorted(attempt.folder(WHOLE).glob("*.parquet"))
+            columns = quasi(table("safe", "visitors"))
+            found = attacks.linkage_of(self.house.files(marks), written, columns, policy.k, self.key)
+            attacks.demand(found, f"safe/visitors, attempt {attempt.id}")
+        except Refused as fault:
+            self.remember("visitors", inputs, fault)
+            raise
+        return {**notes, "attacks": {"linkage": found.as_dict()}}
+
+    def remember(self, name: str, inputs: dict[str, list[Mark | str]], fault: Refused) -> None:
+        """Keep in mind that these days were refused, so that `--stale` does not ask the same night after night."""
+        for day, named in inputs.items():
+            self.house.refuse("safe", name, Refusal(STEP, day, whole(named), (fault.what,)))
 
     def refuse(self, name: str, inputs: dict[str, list[Mark | str]], left: dict[str, dict[str, int]]) -> None:
         """Remember the days in which direct identifiers were left, and raise `Refused`."""
@@ -278,7 +279,8 @@ class Anonymiser:
         """Notes by day from a second look at the texts as written; and the days in which a person can be found."""
         if name not in FREE or not outcomes(attempt):
             return {}, {}
-        people = pseudonymised(with_key(self.people(spark), self.house.shop), table("clean", "visitors"), self.key)
+        beside = with_key(self.people(spark), self.house.shop, self.key.epoch)
+        people = pseudonymised(beside, table("clean", "visitors"), self.key)
         found = inspected(spark, attempt, people.select("visitor", *scrubbing.OWN), FREE[name])
         notes = {
             day: {"scrubbed": {kind: n for kind, n in s.items() if n}, "residue": r} for day, (s, r) in found.items()
@@ -292,26 +294,28 @@ def whole(inputs: Iterable[Mark | str]) -> tuple[str, ...]:
 
 
 def groups_reached(attempt: Attempt, policy: generalising.Policy) -> dict[str, Any]:
-    """k and l of the visitors as written, counted from the file; `Refused` if k is below the policy's."""
-    import pyarrow.parquet as pq
-
+    """k, l and t of the visitors as written, counted from the files; `Refused` if k or l is below the policy's."""
     columns = quasi(table("safe", "visitors"))
-    sizes: Counter[generalising.Group] = Counter()
-    for file in attempt.folder(WHOLE).glob("*.parquet"):
-        for row in pq.ParquetFile(file).read(columns=columns).to_pylist():
-            sizes[tuple(row[c] for c in columns)] += 1
-    reached = min(sizes.values(), default=None)
-    if reached is not None and reached < policy.k:
-        raise Refused(
-            f"safe/visitors reaches only k = {reached}, not {policy.k}",
-            where=str(attempt.folder(WHOLE)),
-            do="nothing was proposed; look at the policy's levels",
-        )
+    sizes = attacks.published_groups(sorted(attempt.folder(WHOLE).glob("*.parquet")), columns)
+    reached = {"k": min(sizes.values(), default=None), "l": generalising.distinct_l(columns, sizes)}
+    for name, found in reached.items():
+        if found is not None and found < (wanted := getattr(policy, name)):
+            raise Refused(
+                f"safe/visitors reaches only {name} = {found}, not {wanted}",
+                where=str(attempt.folder(WHOLE)),
+                do="nothing was proposed; look at the policy's levels with 'python -m jobs policy'",
+            )
+    apart = generalising.t_closeness(columns, sizes)
     return {
-        "k": reached,
+        **reached,
         "k_wanted": policy.k,
-        "l": generalising.distinct_l(columns, sizes),
+        "l_wanted": policy.l,
         "l_of": generalising.SENSITIVE,
+        "entropy_l": generalising.entropy_l(columns, sizes),
+        "t": apart and apart[0],
+        "t_distance": apart and apart[1],
+        "loss_bits": policy.loss,
+        "of_bits": policy.bits,
         "groups": len(sizes),
         "policy_version": policy.version,
         "columns_generalised": {c: {"level": policy.levels[c], "of": generalising.top(c)} for c in columns},
@@ -342,6 +346,14 @@ def report_of(house: Warehouse) -> dict[str, Any]:
         "key_epoch": load_key(house.shop).epoch,
         **noted,
     }
+
+
+def found_by(report: dict[str, Any]) -> str:
+    """What the linkage attack on the visitors came to, in words; nothing if there are none."""
+    linkage = report.get("attacks", {}).get("linkage")
+    if linkage is None:
+        return ""
+    return f"; linkage finds the easiest with {linkage['figure']:.3f}, limit {linkage['limit']:.3f}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -383,7 +395,10 @@ def run(args: argparse.Namespace) -> int:
     print(summary(totals))
     scrubs = counting.total(report["scrubbed"].values())
     left = sum(counting.total(report["residue"].values()).values())
-    print(f"visitors: k = {report['k']}, l = {report['l']}, {report['suppressed']} suppressed")
+    print(
+        f"visitors: k = {report['k']}, l = {'none told' if report['l'] is None else report['l']}, "
+        f"{report['suppressed']} suppressed{found_by(report)}"
+    )
     print(
         f"texts: {', '.join(f'{n} {kind}' for kind, n in sorted(scrubs.items())) or 'nothing to scrub'}; residue {left}"
     )

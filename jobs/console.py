@@ -9,8 +9,8 @@ import difflib
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 OK, FAILED, USAGE, REFUSED = 0, 1, 2, 3
@@ -117,7 +117,16 @@ class Parser(argparse.ArgumentParser):
             raise Usage(f"{self.prog}: unknown {name} '{value}'", do=suggest(str(value), map(str, action.choices)))
 
 
-def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+Around = Callable[[argparse.Namespace], AbstractContextManager[Callable[[int], None]]]
+"""What happens before a command and after it: gives a function that is told its exit code, if it comes to its end."""
+
+
+@contextmanager
+def _plainly(args: argparse.Namespace) -> Iterator[Callable[[int], None]]:
+    yield lambda code: None
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, around: Around = _plainly) -> int:
     """Parse, load the step that the command names, run it, and turn its end into an exit code.
 
     A command sets `step` to "module:function"; the module is imported only when the command runs,
@@ -130,7 +139,10 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
         args = parser.parse_args(argv)
         module, function = args.step.split(":")
         step = getattr(__import__(module, fromlist=[function]), function)
-        return int(step(args) or OK)
+        with around(args) as ended:
+            code = int(step(args) or OK)
+            ended(code)
+        return code
     except Problem as problem:
         if verbose:
             traceback.print_exc()

@@ -62,7 +62,8 @@ def front(house: Warehouse, docs: Path) -> str:
     rows = "".join(_line(name, judged[name], refusals[name]) for name in told)
     body = [
         f"<h1>{title}</h1><p>What was expected of every table and day below the anonymisation, and what became of it. "
-        "A refused day is not read by anything behind it. <a href='dictionary.html'>What the columns mean</a>.</p>",
+        "A refused day is not read by anything behind it. <a href='dictionary.html'>What the columns mean</a>. "
+        "<a href='features.html'>What the features are</a>.</p>",
         f"<div class='scroll'><table class='sum'><thead><tr>{''.join(f'<th scope=col>{h}</th>' for h in heads)}</tr>"
         f"</thead><tbody>{rows}</tbody></table></div>",
         *(_section(name, judged[name], refusals[name], docs) for name in told),

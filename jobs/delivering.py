@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from jobs import tombstones
 from jobs.console import Problem, Refused, Usage, grid, narrate, say
 from jobs.filing import Clock, Days, Delivered, Filed, Filing, Plan, names_its_file
 from jobs.finding import MOST_DAYS, check_once, check_readable, check_room, groups_of, matching, state_of, unchanged
@@ -265,6 +266,9 @@ def import_one(house: Warehouse, shop: Source, one: Delivery, ledger: Ledger) ->
         for each in pending:
             read_file(shop, one, each, attempts, found)
         unchanged(held.paths, held.before)
+        for name, attempt in attempts.items():
+            found[name].erased = tombstones.keep_out(house, attempt)
+        tombstones.tell(found.values())
         ready = {name: merged(house, attempts[name], found[name], pending, ledger) for name in attempts}
         for name in attempts:
             check_law(attempts[name], ready[name])
@@ -310,6 +314,7 @@ class Touched:
 
     rows_in: int
     files: Mapping[str, str]
+    erased: int = 0
 
 
 def merged(
@@ -329,7 +334,7 @@ def merged(
         fresh = {path.stem: path for path in attempt.folder(day).glob("*.parquet")}
         stay = {name: path for name, path in earlier.items() if name not in gone and name not in fresh}
         same = all(name in earlier and filecmp.cmp(path, earlier[name], shallow=False) for name, path in fresh.items())
-        if same and len(stay) + len(fresh) == len(earlier):
+        if same and len(stay) + len(fresh) == len(earlier) and not filed.erased[day]:
             shutil.rmtree(attempt.folder(day), ignore_errors=True)  # a run that was killed had published it already
             continue
         attempt.folder(day).mkdir(parents=True, exist_ok=True)
@@ -337,8 +342,10 @@ def merged(
             link(path, attempt.folder(day) / path.name)
         dropped = sum(_rows(path) for name, path in earlier.items() if name not in stay)
         before = {name: sha for name, sha in (mark.notes["files"] if mark else {}).items() if name not in gone.values()}
-        rows_in = (mark.rows if mark else 0) - dropped + filed.read[day]
-        ready[day] = Touched(rows_in, {**before, **{names[name][0]: names[name][1] for name in fresh}})
+        stood, gone_before = (mark.rows, mark.counts.get("erased", 0)) if mark else (0, 0)
+        rows_in = stood + gone_before - dropped + filed.read[day]
+        of_files = {**before, **{names[name][0]: names[name][1] for name in fresh}}
+        ready[day] = Touched(rows_in, of_files, gone_before + filed.erased[day])
     return ready
 
 
@@ -365,10 +372,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def check_law(attempt: Attempt, ready: Mapping[str, Touched]) -> None:
-    """Rows that stood there and rows read = rows written, by day."""
+    """Rows that stood there and rows read = rows written and rows erased, by day."""
     for day, touched in ready.items():
         out = sum(map(_rows, attempt.folder(day).glob("*.parquet")))
-        if out != touched.rows_in:
+        if out + touched.erased != touched.rows_in:
             raise Refused(
                 f"the counting law is broken: {touched.rows_in} rows of {attempt.table} read, {out} written",
                 where=day,
@@ -389,14 +396,20 @@ def publish(house: Warehouse, attempt: Attempt, ready: Mapping[str, Touched], un
         shutil.rmtree(attempt.path)
         return
     files = {**{day: touched.files for day, touched in ready.items()}, **{day: {} for day in empty}}
-    rows = {**{day: touched.rows_in for day, touched in ready.items()}, **dict.fromkeys(empty, 0)}
+    counts = {day: counted(ready[day]) if day in ready else {"in": 0, "out": 0} for day in files}
     house.propose_days(
         attempt,
         sorted(files),
         step=STEP,
-        counts={day: {"in": rows[day], "out": rows[day]} for day in files},
+        counts=counts,
         notes={day: {"files": dict(told)} for day, told in files.items()},
     )
+
+
+def counted(touched: Touched) -> dict[str, int]:
+    """The law's terms of a day, as its mark keeps them."""
+    erased = {"erased": touched.erased} if touched.erased else {}
+    return {"in": touched.rows_in, "out": touched.rows_in - touched.erased, **erased}
 
 
 # The command ----------------------------------------------------------------------------------

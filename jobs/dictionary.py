@@ -152,6 +152,7 @@ def html(house: Warehouse | None) -> str:
     """The dictionary as one page; with a shop's figures, if there is one."""
     of = f" of {escape(house.shop)}" if house else ""
     links = [f'<a href="#{zone}">{zone}</a>' for zone in ZONES]
+    links += ['<a href="features.html">features</a>'] if house else []
     body = [f"<h1>The data dictionary{of}</h1>", f"<nav aria-label='zones'>{' '.join(links)}</nav>"]
     for zone in ZONES:
         body.append(f'<h2 id="{zone}">{zone}</h2><p>{escape(ZONE_DOCS[zone])}</p>')

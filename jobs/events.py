@@ -1,14 +1,16 @@
-"""An event as it is sent to the API: its kinds, its fields, and what is wrong with one that is refused.
+"""An event as it is sent to the API: its kinds, its fields, and what is wrong with one that is refused; and the fold
+that makes a visitor's session of their events, which the API, `aggregate` and every replay share.
 
 Standard library only; part of the language that every room shares (docs/decisions/0002).
 """
 
 import math
+import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.console import Problem, suggest
 
@@ -26,8 +28,16 @@ def normalised(query: str) -> str:
 
     >>> normalised("  Ｒed   APPLE ")
     'red apple'
+
+    What stands for a value that was scrubbed is its kind alone, not whose: no visitor's query is told apart by it.
+
+    >>> normalised("Call <PHONE_ghijklmn>")
+    'call <phone>'
     """
-    return " ".join(unicodedata.normalize("NFKC", query).lower().split())
+    return _TIED.sub(r"<\1>", " ".join(unicodedata.normalize("NFKC", query).lower().split()))
+
+
+_TIED = re.compile(r"<([a-z_]+?)_[g-v]{8}>")
 
 
 @dataclass(frozen=True)
@@ -128,3 +138,87 @@ def check_event(event: Mapping[str, Any], *, now: datetime | None = None) -> dic
     if faults:
         raise Problem("the event was refused", where="; ".join(faults), do="mend these fields and send it again")
     return read
+
+
+# Sessions ----------------------------------------------------------------------------------------------
+
+SESSION_GAP = timedelta(minutes=30)
+"""After so long without an event a session is over."""
+SESSION_SPAN = timedelta(hours=2)
+"""What a session holds happened within so long of its newest event."""
+SESSION_TOUCHES = 50
+"""And it holds no more than this many touches."""
+
+
+class Touch(NamedTuple):
+    """What a visitor did with an item, at a whole second since 1970 (UTC), which is all that every store keeps."""
+
+    at: int
+    item_id: str
+    kind: str
+
+    @classmethod
+    def of(cls, item_id: str, kind: str, at: datetime) -> "Touch":
+        """Of a moment with a zone.
+
+        >>> Touch.of("a", "click", datetime(1970, 1, 1, 0, 1, 2, 999_999, tzinfo=UTC))
+        Touch(at=62, item_id='a', kind='click')
+        """
+        return cls((at - _ZERO) // timedelta(seconds=1), item_id, kind)
+
+
+_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Session(NamedTuple):
+    """What a visitor touched lately: of the two hours before the newest touch the last 50, newest first, ties by id."""
+
+    touches: tuple[Touch, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """When the newest happened; ValueError if there is none."""
+        if not self.touches:
+            raise ValueError("nothing was touched")
+        return self.touches[0].at
+
+    @property
+    def started(self) -> int:
+        """When the first of those happened that no gap of more than 30 minutes parts from the newest; the session is
+        older than that only where more than 50 touches or two hours lie between.
+
+        >>> Session((Touch(9_000, "c", "cart"), Touch(8_000, "b", "view"), Touch(6_000, "a", "view"))).started
+        8000
+        """
+        started = self.last
+        for touch in self.touches:
+            if started - touch.at > SESSION_GAP.total_seconds():
+                break
+            started = touch.at
+        return started
+
+
+def fold(session: Session, touches: Iterable[Touch]) -> Session:
+    """The session after these touches, too.
+
+    It depends on the set of touches alone: not on their order, on how many come at once, or on one that comes twice.
+    For what is left out (too long before the newest, or beyond the 50 newest) can only be left out by what comes later.
+
+    >>> early, late = Touch(100, "a", "view"), Touch(200, "b", "cart")
+    >>> fold(fold(Session(), [late]), [early, late]) == fold(fold(Session(), [early]), [late])
+    True
+    """
+    known = sorted({*session.touches, *touches}, key=lambda touch: (-touch.at, touch.item_id, touch.kind))
+    if not known:
+        return session
+    oldest = known[0].at - SESSION_SPAN.total_seconds()
+    return Session(tuple(touch for touch in known[:SESSION_TOUCHES] if touch.at > oldest))
+
+
+def in_time(happened: float, known: float) -> bool:
+    """Whether an event (seconds since 1970) became known while its session may have lasted; later ones enter none.
+
+    >>> in_time(0.0, 1_800.0), in_time(0.0, 1_800.1)
+    (True, False)
+    """
+    return known - happened <= SESSION_GAP.total_seconds()

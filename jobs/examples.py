@@ -3,6 +3,9 @@
 With E the end of the last day: the test's questions are asked at E - 28 days, validation's at E - 56,
 training's at E - 84 and up to three times 28 days before. A label reaches 28 days, so no split's
 labels lie before another's end.
+
+Some visitors teach no model: what they did is split `nonmember`, and attacks set it beside what models learnt
+from (docs/decisions/0014). The test's questions ask about every visitor.
 """
 
 import argparse
@@ -16,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.events import normalised
 from jobs.features import end_of_day, training_rows
-from jobs.tables import WHOLE, table
+from jobs.pseudonyms import require_one_epoch
+from jobs.tables import LEAST_VISITORS, WHOLE, table
 from jobs.warehouse import Mark, Warehouse, arrow_schema, up_to, warehouse
 
 if TYPE_CHECKING:
@@ -25,12 +29,19 @@ if TYPE_CHECKING:
 
 HORIZON = timedelta(days=28)
 TRAIN_CUTOFFS = 4
-LEAST_VISITORS = 3
+ORDER = ("train", "validation", "test")
+"""Splits as they follow each other in time."""
 HEAVIEST = 10.0
 """Weights are clipped here: a click at a place that was hardly ever seen must not outweigh ten others."""
 CATALOGUE_PAIRS = 20_000
 HELD_OUT = 10
 """One catalogue item of this many is validation, by a hash of its id."""
+NONMEMBERS = 1_000
+"""As many visitors teach no model where there are many; no attack needs more to see a rate of 1 in 100."""
+NONMEMBER_SHARE = 0.2
+"""At most this share of the visitors: in a small shop each of them is missed in training."""
+LEAST_NONMEMBERS = 30
+"""With fewer no attack could tell anything, so that none are held out, and the model gate says so."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,30 @@ def cutoffs(last: date, first: date) -> list[Cutoff]:
     return found
 
 
+# ---- who teaches no model -------------------------------------------------------------------------
+
+
+def nonmember_share(visitors: int) -> float:
+    """The share of visitors that teaches no model, of so many.
+
+    >>> nonmember_share(300), nonmember_share(100_000), nonmember_share(40)
+    (0.2, 0.01, 0.0)
+    """
+    share = min(NONMEMBER_SHARE, NONMEMBERS / max(visitors, 1))
+    return share if share * visitors >= LEAST_NONMEMBERS else 0.0
+
+
+def nonmembers(visitors: Iterable[str]) -> list[str]:
+    """Those that teach no model, in order: by a hash of the pseudonym, which is itself keyed.
+
+    The same visitors for both models and in every training, until the key is rotated; when the share shrinks with a
+    growing shop, those left are a part of those before.
+    """
+    known = sorted(set(visitors))
+    share = nonmember_share(len(known))
+    return [visitor for visitor in known if _draw("nonmember", visitor) < share * 2**64]
+
+
 # ---- recommender ----------------------------------------------------------------------------------
 
 LABELS = """
@@ -73,14 +108,16 @@ WITH bought AS (
 )
 SELECT visitor,
        list_sort(list_distinct(list(item_id) FILTER (bought.basket = firsts.basket))) AS next_basket,
-       list_sort(list_distinct(list(item_id))) AS next_28d
+       list_sort(list_distinct(list(item_id))) AS next_28d,
+       min(event_time) AS labelled
 FROM bought JOIN firsts USING (visitor) GROUP BY visitor ORDER BY visitor
 """
 
 
 def labels(live: "duckdb.DuckDBPyConnection", cutoff: datetime) -> "pa.Table":
     """Visitors who bought in the 28 days after `cutoff` (itself excluded): the items of their first basket, and
-    of all. A purchase without a basket's id belongs to the basket of its day (UTC). Items in order of id."""
+    of all, and the moment of the first purchase among them. A purchase without a basket's id belongs to the basket of
+    its day (UTC). Items in order of id."""
     from jobs.duck import arrow
 
     return arrow(live, LABELS, cutoff=cutoff, until=cutoff + HORIZON)
@@ -92,6 +129,22 @@ def _asked(rows: "pa.Table", cutoff: Cutoff) -> "pa.Table":
 
     moment = pa.array([cutoff.time] * rows.num_rows, pa.timestamp("us", tz="UTC"))
     return rows.append_column("event_time", moment).append_column("split", pa.array([cutoff.split] * rows.num_rows))
+
+
+def _known(shop: str, questions: "pa.Table", service: str, labels_from: str | None = None) -> "pa.Table":
+    """Questions of a training set with what was known at the moment of each. Refused if one could see its label or
+    another split's, or asks about days that the shop does not have (`jobs.leaks`)."""
+    import pyarrow as pa
+
+    from jobs import leaks
+
+    asked = questions.group_by("split").aggregate([("event_time", "min"), ("event_time", "max")]).to_pylist()
+    spans = {each["split"]: (each["event_time_min"], each["event_time_max"]) for each in asked}
+    leaks.refuse(leaks.of_splits(spans, ORDER, HORIZON), "training and test")
+    days = warehouse(shop).days("safe", "interactions")
+    present = end_of_day(date.fromisoformat(days[-1])) if days else None
+    rows: pa.Table = training_rows(shop, questions, service, labels_from=labels_from, present=present)
+    return rows
 
 
 def _shaped(rows: "pa.Table", name: str, renamed: Mapping[str, str]) -> "pa.Table":
@@ -109,9 +162,40 @@ def recommender_rows(shop: str, live: "duckdb.DuckDBPyConnection", moments: Sequ
     questions = pa.concat_tables([_asked(labels(live, cutoff.time), cutoff) for cutoff in moments])
     if not questions.num_rows:
         raise Problem(f"{shop} has no purchases after {moments[-1].time.date()}", do="import a shop with purchases")
-    joined = training_rows(shop, questions, "recommender")
+    joined = training_rows(shop, _known(shop, questions, "recommender", labels_from="labelled"), "session")
     history = {name: f"history_{name}" for name in ("items", "times", "counts", "decayed")}
-    return _shaped(joined, "recommender", {**history, "visitor_history__event_time": "history_time"})
+    named = {**history, "visitor_history__event_time": "history_time"}
+    return _shaped(_without(joined, outside(live)), "recommender", named)
+
+
+def outside(live: "duckdb.DuckDBPyConnection") -> "pa.Array":
+    """The shop's visitors that teach no model, of all who did something."""
+    import pyarrow as pa
+
+    from jobs.duck import arrow
+
+    everyone = arrow(live, "SELECT DISTINCT visitor FROM interactions")["visitor"].to_pylist()
+    out = nonmembers(everyone)
+    if len(out) < LEAST_NONMEMBERS:
+        say(few(len(everyone), len(out)))
+    return pa.array(out, pa.string())
+
+
+def few(visitors: int, held_out: int) -> str:
+    """What a shop of few visitors can expect of its training: said before it costs anything."""
+    enough = round(LEAST_NONMEMBERS / NONMEMBER_SHARE)
+    return (f"note: of {visitors:,} visitors {held_out} are held out of training, and attacks on models need "
+            f"{LEAST_NONMEMBERS}: the gate will promote no trained model, and the baseline goes on serving. To do: "
+            f"import more visitors, some {enough} or more")  # fmt: skip
+
+
+def _without(questions: "pa.Table", outsiders: "pa.Array") -> "pa.Table":
+    """The questions, with those of outsiders taken from training and validation into a split of their own."""
+    import pyarrow.compute as pc
+
+    out = pc.and_(pc.is_in(questions["visitor"], outsiders), pc.not_equal(questions["split"], "test"))
+    split = pc.if_else(out, "nonmember", questions["split"])
+    return questions.set_column(questions.column_names.index("split"), "split", split)
 
 
 def item_rows(shop: str, ids: "pa.Array", moments: Sequence[Cutoff]) -> "pa.Table":
@@ -120,27 +204,38 @@ def item_rows(shop: str, ids: "pa.Array", moments: Sequence[Cutoff]) -> "pa.Tabl
 
     catalogue = pa.table({"item_id": ids})
     questions = pa.concat_tables([_asked(catalogue, cutoff) for cutoff in moments])
-    joined = training_rows(shop, questions, "items")
+    joined = _known(shop, questions, "items")
     return _shaped(joined, "recommender_items", {"item_stats__event_time": "stats_time"})
 
 
 # ---- encoder --------------------------------------------------------------------------------------
 
+EVENTS = """
+CREATE OR REPLACE TABLE everyone AS
+WITH asked AS (SELECT search_id, q AS query, visitor, language, greatest(event_time, known_time) AS seen
+               FROM searches JOIN normal USING (query) WHERE event_time <= $test),
+     firsts AS (SELECT query, visitor, min(seen) AS seen FROM asked GROUP BY query, visitor),
+     often AS (SELECT query, seen AS since FROM firsts
+               QUALIFY row_number() OVER (PARTITION BY query ORDER BY seen) = $least)
+SELECT asked.query, asked.language, i.item_id, i.kind AS source, i.event_time <= $validation AS learnt,
+       least($heaviest, r.position / greatest(r.propensity, 1e-9)) AS weight, asked.visitor,
+       asked.visitor IN (SELECT visitor FROM outsiders) AS outside
+FROM interactions i
+JOIN rankings r ON i.ranking_id = r.ranking_id AND i.item_id = r.item_id
+JOIN asked ON r.search_id = asked.search_id
+JOIN often ON asked.query = often.query
+WHERE i.kind IN ('click', 'purchase') AND i.event_time <= $test
+  AND often.since <= CASE WHEN i.event_time <= $validation THEN $validation ELSE $test END
+"""
+"""What answered a search's ranking, by whom, and whether they teach. A query counts as made by `$least` visitors from
+the moment when so many searches for it were known: what is learnt before the validation's beginning is of queries that
+were not rare at that beginning, and who searches later changes nothing of it."""
+
 PAIRS = """
-WITH asked AS (SELECT search_id, q AS query, visitor, language FROM searches JOIN normal USING (query)
-               WHERE event_time <= $test),
-     often AS (SELECT query FROM asked GROUP BY query HAVING count(DISTINCT visitor) >= $least),
-     events AS (
-    SELECT asked.query, asked.language, i.item_id, i.kind AS source, i.event_time <= $validation AS learnt,
-           least($heaviest, r.position / greatest(r.propensity, 1e-9)) AS weight
-    FROM interactions i
-    JOIN rankings r ON i.ranking_id = r.ranking_id AND i.item_id = r.item_id
-    JOIN asked ON r.search_id = asked.search_id
-    WHERE i.kind IN ('click', 'purchase') AND i.event_time <= $test AND asked.query IN (SELECT query FROM often)
-)
 SELECT query, min(language) AS language, item_id, CASE WHEN bool_or(learnt) THEN 'train' ELSE 'validation' END AS split,
        source, round(avg(weight), 9) AS weight
-FROM (SELECT *, bool_or(learnt) OVER (PARTITION BY query, item_id) AS any_learnt FROM events)
+FROM (SELECT *, bool_or(learnt) OVER (PARTITION BY query, item_id) AS any_learnt FROM everyone
+      WHERE NOT outside)
 WHERE learnt OR NOT any_learnt
 GROUP BY query, item_id, source ORDER BY query, item_id, source
 """
@@ -148,9 +243,32 @@ GROUP BY query, item_id, source ORDER BY query, item_id, source
 events before it: else validation would ask for what was learnt. Weight: 1 / (propensity x examination), with
 position k examined with probability 1/k, clipped, and averaged over the pair's events."""
 
+RARE = """
+WITH asked AS (SELECT q AS query, visitor, greatest(event_time, known_time) AS seen
+               FROM searches JOIN normal USING (query) WHERE q <> '' AND event_time <= $test),
+     left_out AS (SELECT count(*) AS searches FROM asked GROUP BY query
+                  HAVING count(DISTINCT visitor) FILTER (seen <= $test) < $least)
+SELECT count(*) AS queries, coalesce(sum(searches), 0)::BIGINT AS searches FROM left_out
+"""
 
-def logged_pairs(live: "duckdb.DuckDBPyConnection", validation: datetime, test: datetime) -> "pa.Table":
-    """Pairs from clicks and purchases that answer a search's ranking, up to the test's beginning; none after."""
+BY_VISITOR = """
+SELECT DISTINCT visitor, query, item_id, CASE WHEN outside THEN 'nonmember' ELSE 'train' END AS split
+FROM everyone WHERE learnt ORDER BY visitor, query, item_id
+"""
+"""Whose pairs are learnt from, and whose would be if they taught."""
+
+
+def rare_queries(live: "duckdb.DuckDBPyConnection", test: datetime) -> dict[str, int]:
+    """How many distinct queries, and searches with them, are left out because too few visitors made them. Needs the
+    view `normal` of `log_of_searches`."""
+    from jobs.duck import arrow
+
+    return {name: int(n) for name, n in arrow(live, RARE, test=test, least=LEAST_VISITORS).to_pylist()[0].items()}
+
+
+def log_of_searches(live: "duckdb.DuckDBPyConnection", validation: datetime, test: datetime) -> None:
+    """Makes `everyone`: clicks and purchases that answer a search's ranking, up to the test's beginning; none after.
+    And the view `normal(query, q)`: each distinct text of a search, and how it reads normalised."""
     import pyarrow as pa
 
     from jobs.duck import arrow
@@ -158,7 +276,8 @@ def logged_pairs(live: "duckdb.DuckDBPyConnection", validation: datetime, test: 
     texts = arrow(live, "SELECT DISTINCT query FROM searches WHERE query IS NOT NULL")["query"]
     normal = pa.array([normalised(text.as_py()) for text in texts], pa.string())
     live.register("normal", pa.table({"query": texts, "q": normal}))
-    return arrow(live, PAIRS, validation=validation, test=test, least=LEAST_VISITORS, heaviest=HEAVIEST)
+    live.register("outsiders", pa.table({"visitor": outside(live)}))
+    live.execute(EVENTS, {"validation": validation, "test": test, "least": LEAST_VISITORS, "heaviest": HEAVIEST})
 
 
 def _draw(*words: str) -> int:
@@ -214,17 +333,17 @@ def catalogue_pairs(items: Iterable[Mapping[str, Any]], limit: int = CATALOGUE_P
     return [pair for _, pair in sorted(pairs, key=lambda drawn: (drawn[0], drawn[1]["item_id"]))[:limit]]
 
 
-def encoder_rows(
-    house: Warehouse, live: "duckdb.DuckDBPyConnection", moments: Sequence[Cutoff], marks: Mapping[str, list[Mark]]
-) -> "pa.Table":
-    """`examples.encoder`: pairs from the log, where there is one, and from the catalogue."""
+def encoder_rows(house: Warehouse, live: "duckdb.DuckDBPyConnection", log: bool) -> "pa.Table":
+    """`examples.encoder`: pairs from the `log`, where there is one, and from the catalogue."""
     import pyarrow as pa
+
+    from jobs.duck import arrow
 
     columns = ["item_id", "title", "brand", "category", "language"]
     made = catalogue_pairs(house.read("safe", "items", columns=columns).to_pylist())
     parts = [pa.Table.from_pylist(made, schema=arrow_schema(table("examples", "encoder")))] if made else []
-    if moments and all(marks[name] for name in ("searches", "rankings", "interactions")):
-        parts.append(logged_pairs(live, moments[1].time, moments[0].time))
+    if log:
+        parts.append(arrow(live, PAIRS))
     names = list(table("examples", "encoder").names)
     if not parts:
         return arrow_schema(table("examples", "encoder")).empty_table()
@@ -232,20 +351,6 @@ def encoder_rows(
 
 
 # ---- the step -------------------------------------------------------------------------------------
-
-
-def _engine(house: Warehouse, marks: Mapping[str, list[Mark]]) -> "duckdb.DuckDBPyConnection":
-    """DuckDB with one view for each table, over the files of these marks and no others."""
-    from jobs.duck import engine
-
-    live = engine()
-    for name, found in marks.items():
-        files = ", ".join("'" + str(file).replace("'", "''") + "'" for file in house.files(found))
-        if files:
-            live.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{files}], hive_partitioning=false)")  # noqa: S608
-        else:
-            live.register(name, arrow_schema(table("safe", name)).empty_table())
-    return live
 
 
 def _write(house: Warehouse, name: str, rows: "pa.Table", inputs: Iterable[Mark], notes: Mapping[str, Any]) -> Mark:
@@ -278,36 +383,57 @@ def _span(house: Warehouse, as_of: date | None) -> tuple[date, date] | None:
     return (date.fromisoformat(days[0]), date.fromisoformat(days[-1])) if days else None
 
 
-def _recommender(house: Warehouse, span: tuple[date, date] | None) -> list[tuple[str, "pa.Table", list[Mark]]]:
+Made = tuple[str, "pa.Table", list[Mark], dict[str, Any]]
+"""A table of examples: its name, its rows, what they rest on, and what its mark notes."""
+
+
+def _recommender(house: Warehouse, span: tuple[date, date] | None) -> list[Made]:
     import pyarrow.compute as pc
+
+    from jobs.duck import engine_over
 
     if span is None:
         house.require("safe", "items", step="validate")
         raise Problem(f"{house.shop} has no interactions to learn from", do="train its encoder instead")
     moments = cutoffs(span[1], span[0])
     purchases = house.marks("safe", "interactions", None, span[1].isoformat())
+    require_one_epoch(house.shop, purchases)
     stats = [
         mark
         for name in ("visitor_history", "visitor_stats", "item_stats")
         for mark in house.require("stats", name, step="aggregate")
-    ]
-    with _engine(house, {"interactions": purchases}) as live, narrate("examples: visitors at each moment"):
+    ] + house.marks("stats", "visitor_session")
+    with engine_over(house, {"interactions": purchases}) as live, narrate("examples: visitors at each moment"):
         visitors = recommender_rows(house.shop, live, moments)
     with narrate("examples: items at each moment"):
         ids = pc.unique(house.read("safe", "items", columns=["item_id"])["item_id"])
         items = item_rows(house.shop, ids, moments)
     catalogue = house.require("safe", "items", step="validate")
-    return [("recommender", visitors, [*purchases, *stats]), ("recommender_items", items, [*catalogue, *stats])]
+    return [("recommender", visitors, [*purchases, *stats], {}),
+            ("recommender_items", items, [*catalogue, *stats], {})]  # fmt: skip
 
 
-def _encoder(house: Warehouse, span: tuple[date, date] | None) -> list[tuple[str, "pa.Table", list[Mark]]]:
+def _encoder(house: Warehouse, span: tuple[date, date] | None) -> list[Made]:
+    from jobs.duck import arrow, engine_over
+
     catalogue = house.require("safe", "items", step="validate")
     last = span[1].isoformat() if span else None
     marks = {name: house.marks("safe", name, None, last) for name in ("searches", "rankings", "interactions")}
-    moments = cutoffs(span[1], span[0]) if span else []
-    with _engine(house, marks) as live, narrate("examples: pairs of query and item"):
-        rows = encoder_rows(house, live, moments, marks)
-    return [("encoder", rows, [*catalogue, *(mark for found in marks.values() for mark in found)])]
+    moments = cutoffs(span[1], span[0]) if span and all(marks.values()) else []
+    log = [mark for found in marks.values() for mark in found]
+    with engine_over(house, marks) as live, narrate("examples: pairs of query and item"):
+        if moments:
+            log_of_searches(live, moments[1].time, moments[0].time)
+        pairs = encoder_rows(house, live, bool(moments))
+        teachers = arrow(live, BY_VISITOR) if moments else None
+        left = rare_queries(live, moments[0].time) if moments else {}
+    made: list[Made] = [("encoder", pairs, [*catalogue, *log], {"rare": left})]
+    if left:
+        say(f"rare queries (fewer than {LEAST_VISITORS} visitors) left out: {left['queries']:,}, "
+            f"with {left['searches']:,} searches")  # fmt: skip
+    if teachers is not None and teachers.num_rows:
+        made.append(("encoder_visitors", _shaped(teachers, "encoder_visitors", {}), log, {}))
+    return made
 
 
 def run(args: argparse.Namespace) -> None:
@@ -319,8 +445,8 @@ def run(args: argparse.Namespace) -> None:
     if span:
         notes = {"cutoffs": [[c.split, c.time.isoformat()] for c in cutoffs(span[1], span[0])]}
     report = []
-    for name, rows, inputs in made:
-        mark = _write(house, name, rows, inputs, notes)
+    for name, rows, inputs, noted in made:
+        mark = _write(house, name, rows, inputs, {**notes, **noted})
         report += [(name, split, count) for split, count in _by_split(rows)]
         say(f"examples: {mark.name}: {mark.rows:,} rows, {mark.bytes / 1e6:.1f} MB")
     print(grid(("table", "split", "rows"), report))

@@ -4,36 +4,82 @@
 unknown or expired. Feast costs seconds to import: it is imported when the first question is asked.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.console import Problem, one_of
-from jobs.tables import tables
-from jobs.warehouse import home, warehouse, write_atomically
+from jobs import feature_registry, metrics
+from jobs.console import Problem, one_of, say
+from jobs.events import Session, Touch, fold
+from jobs.online import Down, Row, View, down, newest, present, telling
+from jobs.online import end_of_day as end_of_day
+from jobs.tables import table
+from jobs.warehouse import Warehouse, arrow_schema, home, warehouse, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SERVICES: Mapping[str, tuple[str, ...]] = {
     "recommender": ("visitor_history", "visitor_stats"),
+    "session": ("visitor_session",),
     "items": ("item_stats",),
-    "queries": ("query_stats",),
+    "queries": ("query_stats", "query_intent"),
+    "habits": ("visitor_habits", "visitor_activity"),
+    "facts": ("item_facts", "item_popularity"),
+    "cycles": ("visitor_cycles",),
 }
 """Each service and its views; features.py says the same to Feast (a test compares)."""
-KEYS: Mapping[str, str] = {"recommender": "visitor", "items": "item_id", "queries": "query"}
+REAL_TIME: tuple[str, ...] = ("visitor_session",)
+"""Views that are written as it happens, by `push` alone: `materialise` never writes them, and they are never stale. Now
+is for them the moment of this machine's clock, not the shop's present."""
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "recommender": ("visitor",),
+    "session": ("visitor",),
+    "items": ("item_id",),
+    "queries": ("query",),
+    "habits": ("visitor",),
+    "facts": ("item_id",),
+    "cycles": ("visitor", "category"),
+}
+"""What names an entity of each service: one key or several. A view is asked by those of them that are its own."""
+TABLES: Mapping[str, str] = {
+    "item_popularity": "item_stats",
+    "item_facts": "item_stats",
+    "visitor_activity": "visitor_stats",
+    "query_intent": "query_stats",
+}
+"""Views of columns of a table that bears another name than they: what is not always wanted is not always read."""
+MODELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "recommender_v1": {
+        "visitor_history": ("items", "times", "counts", "decayed"),
+        "visitor_stats": ("purchases_28d", "baskets_28d"),
+        "item_stats": ("purchases_28d", "purchases_decayed", "price"),
+    },
+}
+"""What a version of a model reads, by view. A bundle names its version; one that is named stays as it is."""
+OFFLINE: Mapping[str, str] = {
+    "duckdb": "jobs.feast_store.PublishedDuckDBOfflineStore",
+    "spark": "jobs.feast_spark.PublishedSparkOfflineStore",
+}
+"""What answers for the past, by the name in ENDCAP_OFFLINE; DuckDB without one."""
 State = Literal["present", "absent", "expired"]
-_ONE_AT_A_TIME = threading.Lock()  # SQLite's one connection is shared by the threads of the API
+
+
+def table_of(view: str) -> str:
+    """The table of the stats zone that a view shows."""
+    return TABLES.get(view, view)
 
 
 def definitions_file() -> Path:
@@ -53,36 +99,71 @@ def folder(shop: str) -> Path:
 
 
 def settings(shop: str) -> dict[str, Any]:
-    """What feature_store.yaml holds. With ENDCAP_REDIS ("host:port,db=0") the online store is Redis."""
+    """What feature_store.yaml holds. With ENDCAP_REDIS ("host:port,db=0") the online store is Redis; with
+    ENDCAP_REGISTRY the registry is a database that machines share; ENDCAP_OFFLINE says whether DuckDB (the default) or
+    Spark joins the past."""
     redis = os.environ.get("ENDCAP_REDIS")
     online: dict[str, Any] = {
         "type": "jobs.feast_store.GuardedSqliteOnlineStore",
         "path": str(folder(shop) / "online.db"),
     }
     if redis:
-        online = {"type": "jobs.feast_redis.GuardedRedisOnlineStore", "connection_string": redis}
+        # Feast puts the environment's words in when it reads the file, so that no password stands in it.
+        online = {"type": "jobs.feast_redis.GuardedRedisOnlineStore", "connection_string": "${ENDCAP_REDIS}"}
     return {
         "project": shop,
         "provider": "local",
-        "registry": {
-            "registry_type": "sql",
-            "path": f"sqlite:///{folder(shop) / 'registry.db'}",
-            "cache_ttl_seconds": 60,
+        "registry": feature_registry.settings(folder(shop)),
+        "offline_store": {
+            "type": OFFLINE[one_of("ENDCAP_OFFLINE", os.environ.get("ENDCAP_OFFLINE") or "duckdb", OFFLINE)]
         },
-        "offline_store": {"type": "jobs.feast_store.PublishedDuckDBOfflineStore"},
         "online_store": online,
         "materialization": {"pull_latest_features": True},
+        "data_quality_monitoring": {"auto_baseline": False},  # lets Feast's page show what `features check` counted
         "entity_key_serialization_version": 3,
     }
 
 
 @contextmanager
-def alone(shop: str) -> Iterator[None]:
-    """One process of a shop at a time applies definitions or writes the online store."""
+def alone(shop: str, patience: float = 600.0) -> Iterator[None]:
+    """One process of a shop at a time applies definitions or writes the online store. `Problem` if another is still at
+    it after so many seconds."""
     folder(shop).mkdir(parents=True, exist_ok=True)
-    with (folder(shop) / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    path = folder(shop) / ".lock"
+    with path.open("a") as lock:
+        end, told = time.monotonic() + patience, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise Problem(
+                        f"another process has been writing the features of '{shop}' for {patience:.0f} s",
+                        where=str(path),
+                        do="wait for it, or end it, and run the same command again",
+                    ) from None
+            if not told:
+                told = True
+                say(f"waiting for another process that writes the features of '{shop}' ...")
+            time.sleep(0.05)
         yield
+
+
+@contextmanager
+def registry(shop: str) -> Iterator[None]:
+    """Faults of the registry's database, locked as a rule, become a `Problem`."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as fault:
+        why = str(getattr(fault, "orig", None) or type(fault).__name__).splitlines()[0]
+        raise Problem(
+            f"the registry of features does not answer: {why}",
+            where=str(folder(shop) / "feature_store.yaml"),
+            do="end what holds it, or wait, and run the same command again; who has looked up before still can",
+        ) from fault
 
 
 def _definitions() -> list[Any]:
@@ -128,36 +209,76 @@ def _unchecked(target: Any = None, **_: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _open(shop: str, at: str, text: str) -> Any:
-    """The FeatureStore of a shop; applies definitions and settings if they changed since they last were."""
+def _open(shop: str, at: str, text: str, redis: str | None, registered: str) -> Any:
+    """The FeatureStore of a shop, one server and one registry; applies definitions and settings if they changed since
+    they last were."""
     os.environ.setdefault("FEAST_USAGE", "False")
     load_feast()
     from feast import FeatureStore
 
     path = Path(at)
-    stamp = hashlib.sha256(text.encode() + definitions_file().read_bytes()).hexdigest()
+    parts = (text.encode(), registered.encode(), definitions_file().read_bytes())
+    stamp = hashlib.sha256(b"".join(parts)).hexdigest()
     applied = path / "applied.json"
-    with alone(shop):
-        done = json.loads(applied.read_text())["sha256"] if applied.is_file() else ""
-        if done != stamp:
-            write_atomically(path / "feature_store.yaml", text)  # JSON is YAML
-        store = FeatureStore(repo_path=str(path))
-        if done != stamp or not (path / "registry.db").is_file():
-            store.apply(_definitions())
-            write_atomically(applied, json.dumps({"sha256": stamp}) + "\n")
-    return store
+
+    def done() -> bool:
+        there = all((path / name).is_file() for name in _files(shop))
+        return there and applied.is_file() and json.loads(applied.read_text())["sha256"] == stamp
+
+    with registry(shop):
+        if not done():  # who only reads waits for no writer
+            with alone(shop), feature_registry.turn(shop):
+                if not done():
+                    write_atomically(path / "feature_store.yaml", text)  # JSON is YAML
+                    feature_registry.apply(FeatureStore(repo_path=str(path)), _definitions())
+                    write_atomically(applied, json.dumps({"sha256": stamp}) + "\n")
+        return FeatureStore(repo_path=str(path))
+
+
+def _files(shop: str) -> tuple[str, ...]:
+    """What applying leaves in the Feast folder."""
+    kept = settings(shop)
+    own = ["registry.db"] if kept["registry"]["path"].startswith("sqlite") else []
+    return ("feature_store.yaml", *own, *(["online.db"] if "path" in kept["online_store"] else []))
 
 
 def store(shop: str) -> Any:
     """Feast's FeatureStore of a shop, opened once a process; `Usage` if the shop has no home."""
     warehouse(shop)
-    return _open(shop, str(folder(shop)), json.dumps(settings(shop), indent=1) + "\n")
+    text = json.dumps(settings(shop), indent=1) + "\n"
+    return _open(shop, str(folder(shop)), text, os.environ.get("ENDCAP_REDIS"), feature_registry.place())
+
+
+def elsewhere(shop: str) -> list[str]:
+    """What a shop has outside its home, in words: values on Redis, definitions in a registry that machines share."""
+    if not folder(shop).is_dir():
+        return []
+    on_redis = ["the online store on Redis"] if os.environ.get("ENDCAP_REDIS") else []
+    return on_redis + ([f"the definitions in {feature_registry.place()}"] if feature_registry.place() else [])
+
+
+def take_down(shop: str) -> None:
+    """Remove what a shop has outside its home; a `Problem` if a store does not answer."""
+    if not (told := elsewhere(shop)):
+        return
+    live = store(shop)
+    with alone(shop), registry(shop), feature_registry.turn(shop):
+        if os.environ.get("ENDCAP_REDIS"):
+            online = live._get_provider().online_store
+            with telling(online, live.config, "emptied"):
+                online.teardown(live.config, live.list_feature_views(), [])
+        if feature_registry.place():
+            live.registry.delete_project(shop)
+    say(f"  removed {' and '.join(told)}")
 
 
 @lru_cache(maxsize=64)
 def _views(shop: str, at: str, service: str) -> tuple[Any, ...]:
     live = store(shop)
-    return tuple(live.get_feature_view(view) for view in SERVICES[service])
+    with registry(shop):
+        found = tuple(live.get_feature_view(view) for view in SERVICES[service])
+    feature_registry.warn(found)
+    return found
 
 
 def views(shop: str, service: str) -> tuple[Any, ...]:
@@ -167,36 +288,66 @@ def views(shop: str, service: str) -> tuple[Any, ...]:
 
 # ---- the past -------------------------------------------------------------------------------------
 
+QUESTIONS = 1_000_000
+"""Questions that are joined at a time: what a join holds in memory does not grow with how many are asked."""
 
-def training_rows(shop: str, entities: "pa.Table", service: str) -> "pa.Table":
-    """Entities (the service's key and `event_time`) with what was known of each at its event time.
+
+def training_rows(
+    shop: str, entities: "pa.Table", service: str, *, labels_from: str | None = None, present: datetime | None = None
+) -> "pa.Table":
+    """Entities (the service's keys and `event_time`) with what was known of each at its event time.
 
     Rows out are rows in, in their order; feature columns follow, null for what was unknown or expired,
     and `VIEW__event_time`, the moment a view's values are true at. Reads published partitions only.
+    `labels_from` names a column with the moment at which a question's label begins, `present` is the end of what is
+    known: `Refused` if a question could see its answer or asks about the future, or if a definition leaks
+    (`jobs.leaks`).
     """
     import pyarrow as pa
 
+    parts = training_batches(shop, [entities], service, labels_from=labels_from, present=present)
+    return pa.concat_tables(parts)
+
+
+def training_batches(
+    shop: str,
+    entities: "Iterable[pa.Table]",
+    service: str,
+    *,
+    labels_from: str | None = None,
+    present: datetime | None = None,
+) -> "Iterator[pa.Table]":
+    """As `training_rows`, of questions that come and go in parts: for more of them than memory holds."""
+    from jobs import leaks
+
     one_of("service", service, SERVICES)
-    for column in (KEYS[service], "event_time"):
-        if column not in entities.column_names:
-            raise Problem(f"entities of '{service}' need the column '{column}'")
-    asked = entities.select([KEYS[service], "event_time"])
-    if not asked.num_rows:
-        asked = asked.slice(0, 0)
-    live = store(shop)
+    definitions = [leaks.definition_of(view) for view in views(shop, service)]
+    leaks.refuse(leaks.of_definitions(definitions), f"features of '{service}'")
+    for whole in entities:
+        for column in (*KEYS[service], "event_time", *([labels_from] if labels_from else [])):
+            if column not in whole.column_names:
+                raise Problem(f"entities of '{service}' need the column '{column}'")
+        request = leaks.request_of(whole, labels_from=labels_from, present=present)
+        leaks.refuse(leaks.of_request(request, definitions), f"questions about '{service}'")
+        for start in range(0, max(whole.num_rows, 1), QUESTIONS):
+            yield _answered(shop, whole.slice(start, QUESTIONS), service)
+
+
+def _answered(shop: str, entities: "pa.Table", service: str) -> "pa.Table":
+    """Questions with their answers, joined at once."""
+    keys, live = KEYS[service], store(shop)
     job = live.get_historical_features(
-        entity_df=asked.rename_columns([KEYS[service], "event_timestamp"]).to_pandas(),
+        entity_df=entities.select([*keys, "event_time"]).rename_columns([*keys, "event_timestamp"]).to_pandas(),
         features=live.get_feature_service(service),
         filter_by_created_timestamp=True,
     )
     found = job.to_arrow()
     if found.num_rows != entities.num_rows:
         raise Problem(f"the point-in-time join made {found.num_rows:,} rows of {entities.num_rows:,}")
-    rows = entities
     for name in found.column_names:
-        if name not in (KEYS[service], "event_timestamp"):
-            rows = rows.append_column(name, found[name])
-    return pa.table(rows)
+        if name not in (*keys, "event_timestamp"):
+            entities = entities.append_column(name, found[name])
+    return entities
 
 
 # ---- now ------------------------------------------------------------------------------------------
@@ -206,106 +357,314 @@ def training_rows(shop: str, entities: "pa.Table", service: str) -> "pa.Table":
 class Looked:
     """What is known of one entity: by feature its value, the moment it is true at, and its state.
 
-    An expired value is None, and keeps its event time so that one can see how old it was.
+    An expired value is None, and keeps its event time so that one can see how old it was. `stale` names the views of
+    which something newer is published than the online store has: materialise has not run since, or did not end.
     """
 
     entity: Mapping[str, str]
     values: Mapping[str, Any]
     event_times: Mapping[str, datetime | None]
     states: Mapping[str, State] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a look-up that is the same for every entity, made once a process."""
+
+    shop: str
+    service: str
+    keys: frozenset[str]
+    views: tuple[View, ...]
+    house: Warehouse
+    store: Any
+    config: Any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every feature, in order."""
+        return tuple(name for view in self.views for name in view.names)
+
+
+_PLANS: dict[Any, Plan] = {}
+
+
+def _at(shop: str, service: str, names: Sequence[str] | None) -> tuple[Any, ...]:
+    """What a plan is made of, and where: the home and the server may change within a process, as in tests."""
+    about = os.environ.get("ENDCAP_HOME"), os.environ.get("ENDCAP_REDIS")
+    return (shop, service, None if names is None else tuple(names), *about)
+
+
+def plan(shop: str, service: str, names: Sequence[str] | None = None) -> Plan:
+    """The plan of a look-up of a service's features, all or these; `Usage` for a service or feature there is not."""
+    at = _at(shop, service, names)
+    if (found := _PLANS.get(at)) is not None:
+        return found
+    one_of("service", service, SERVICES)
+    known = views(shop, service)
+    for name in names or ():
+        one_of(f"feature of '{service}'", name, [feature.name for view in known for feature in view.features])
+    live = store(shop)
+    chosen = tuple(each for view in known if (each := View.of(view, names)).names)
+    online = live._get_provider().online_store
+    made = Plan(shop, service, frozenset(KEYS[service]), chosen, warehouse(shop), online, live.config)
+    if len(_PLANS) > 256:
+        _PLANS.clear()
+    return _PLANS.setdefault(at, made)
 
 
 def shop_now(shop: str) -> datetime:
     """The shop's present: the end of the last day that has statistics, for an imported history has a clock
     of its own. A shop without statistics is at the present of this machine."""
-    house = warehouse(shop)
-    found = [days[-1] for declared in tables("stats") if (days := house.days("stats", declared.name))]
-    return end_of_day(date.fromisoformat(max(found))) if found else datetime.now(UTC)
-
-
-def end_of_day(day: date) -> datetime:
-    """The last microsecond of a day, UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1, microseconds=-1)
-
-
-def _whole(stored: datetime | None) -> datetime | None:
-    """The event time as the tables have it. SQLite keeps whole seconds; values of ours are true at ends of
-    days, so one within the last second of a day is at its last microsecond."""
-    if stored is None or stored.timestamp() <= 0:
-        return None
-    last = end_of_day(stored.date())
-    return last if last - stored < timedelta(seconds=1) else stored
-
-
-def _plain(value: Any) -> Any:
-    """The Python value of Feast's ValueProto; None if it is empty. Times are UTC."""
-    kind = value.WhichOneof("val") if value is not None else None
-    if kind is None or kind == "null_val":
-        return None
-    inner = getattr(value, kind)
-    if kind == "unix_timestamp_val":
-        return datetime.fromtimestamp(inner, UTC)
-    if kind == "unix_timestamp_list_val":
-        return [datetime.fromtimestamp(each, UTC) for each in inner.val]
-    return list(inner.val) if kind.endswith("_list_val") else inner
+    return present(warehouse(shop)).now
 
 
 def look_up(
-    shop: str, service: str, entities: Sequence[Mapping[str, str]], *, now: datetime | None = None
+    shop: str,
+    service: str,
+    entities: Sequence[Mapping[str, str]],
+    *,
+    names: Sequence[str] | None = None,
+    now: datetime | None = None,
 ) -> list[Looked]:
-    """What is known now of each entity ({key: id}), in order; None for what is unknown or expired.
+    """What is known now of each entity ({key: id, ...}), in order; None for what is unknown or expired.
 
-    The same on SQLite and Redis, for an entity that was never written too. `now` decides what is
-    expired; without it, the shop's own present (`shop_now`).
+    The same on SQLite and Redis, for an entity that was never written too. `names` are the features wanted, all of the
+    service's by default. `now` decides what is expired; without it, the shop's own present (`shop_now`). `Usage` for a
+    service or feature there is not, `Problem` for entities or a time that make no sense, `Down` if the store does not
+    answer.
     """
-    one_of("service", service, SERVICES)
-    key = KEYS[service]
-    for entity in entities:
-        if set(entity) != {key}:
-            raise Problem(f"an entity of '{service}' is named by '{key}' alone")
+    began = time.perf_counter()
+    made = plan(shop, service, names)
     if not entities:
         return []
-    moment = now or shop_now(shop)
-    found = [_read(shop, view, key, [entity[key] for entity in entities], moment) for view in views(shop, service)]
+    try:
+        asked, moment, stale = _asked(made, entities, now)
+        found = made.store.read_rows(made.config, asked)
+    except made.store.FAULTS as fault:
+        raise _failed(made, fault) from fault
+    return _together(made, entities, found, moment, stale, began)
+
+
+async def look_up_async(
+    shop: str,
+    service: str,
+    entities: Sequence[Mapping[str, str]],
+    *,
+    names: Sequence[str] | None = None,
+    now: datetime | None = None,
+) -> list[Looked]:
+    """`look_up` that lets others go on while the store answers: over Redis by its own event loop, over SQLite, whose
+    reads are calls, in a thread."""
+    began = time.perf_counter()
+    made = _PLANS.get(_at(shop, service, names))
+    if made is None:
+        made = await asyncio.to_thread(plan, shop, service, names)
+    if not hasattr(made.store, "read_rows_async"):
+        return await asyncio.to_thread(look_up, shop, service, entities, names=names, now=now)
+    if not entities:
+        return []
+    try:
+        asked, moment, stale = _asked(made, entities, now)
+        found = await made.store.read_rows_async(made.config, asked)
+    except made.store.FAULTS as fault:
+        raise _failed(made, fault) from fault
+    return _together(made, entities, found, moment, stale, began)
+
+
+def _failed(made: Plan, fault: BaseException) -> Down:
+    """A fault of the store as a `Down`; it is counted."""
+    metrics.failed(made.service)
+    return down(made.store, made.config, "read", fault)
+
+
+def _asked(
+    made: Plan, entities: Sequence[Mapping[str, str]], now: datetime | None
+) -> tuple[list[tuple[View, list[bytes]]], datetime, tuple[str, ...]]:
+    """What to ask the store, the moment that decides what is expired, and the views that are stale."""
+    keys = made.keys
+    for entity in entities:
+        if entity.keys() != keys:
+            raise _misnamed(made.service, entity)
+        for value in entity.values():
+            if type(value) is not str:
+                raise Problem(f"an id is a text, not {type(value).__name__}", where=named_by(made.service))
+    published = present(made.house)
+    brought = newest(made.store, made.config)
+    stale = tuple(
+        view.name
+        for view in made.views
+        if view.name not in REAL_TIME
+        and (have := published.newest.get(table_of(view.name)))
+        and ((told := brought.get(view.name)) is None or told["newest"] != have or told["doing"])
+    )
+    if now is not None:
+        _possible(now, published.now)
+    written: dict[tuple[str, ...], list[bytes]] = {}
+    try:
+        for view in made.views:
+            if view.keys not in written:
+                written[view.keys] = [view.key_of(entity) for entity in entities]
+    except UnicodeEncodeError:
+        raise Problem("an id holds half a character (a surrogate), which no store keeps") from None
+    return [(view, written[view.keys]) for view in made.views], now or published.now, stale
+
+
+def _possible(now: datetime, shops: datetime) -> None:
+    """A `Problem` for a moment without a zone, or one that has not come by the shop's clock nor by this machine's."""
+    if now.tzinfo is None:
+        raise Problem("the time has no zone", where="now", do="give it one: datetime(..., tzinfo=UTC)")
+    if now > shops and now > datetime.now(UTC):
+        raise Problem(
+            f"{now:%Y-%m-%d %H:%M} has not come yet, so nothing is known of it",
+            where="now",
+            do=f"ask for a moment up to now; the shop's own present is {shops:%Y-%m-%d %H:%M} UTC",
+        )
+
+
+def _misnamed(service: str, entity: Mapping[str, str]) -> Problem:
+    """An entity of another kind, with the service that would know it."""
+    other = [name for name, keys in KEYS.items() if entity.keys() == set(keys)]
+    wanted = ", ".join(f"'{key}': ..." for key in KEYS[service])
+    return Problem(
+        f"an entity of '{service}' is named by {named_by(service)} alone",
+        where=f"keys given: {', '.join(sorted(map(str, entity))) or 'none'}",
+        do=f"give {{{wanted}}}" + (f", or ask the service '{other[0]}'" if other else ""),
+    )
+
+
+def named_by(service: str) -> str:
+    """The keys of a service, in words: 'visitor', or 'visitor' and 'category'."""
+    return " and ".join(f"'{key}'" for key in KEYS[service])
+
+
+def _together(
+    made: Plan,
+    entities: Sequence[Mapping[str, str]],
+    found: Sequence[Sequence[Row]],
+    now: datetime,
+    stale: tuple[str, ...],
+    began: float,
+) -> list[Looked]:
+    """The answers put together: as old as the ttl is present, older is expired."""
+    judged, counts = list[list[Judged]](), dict[tuple[str, str], int]()
+    for view, rows in zip(made.views, found, strict=True):
+        judged.append([_judged(view, row, now) for row in rows])
+        for _, _, state in judged[-1]:
+            counts[view.name, state] = counts.get((view.name, state), 0) + 1
+    first, *others = (view.alike for view in made.views)
     looked = []
-    for n, entity in enumerate(entities):
-        parts = [of_view[n] for of_view in found]
-        values = {name: value for part in parts for name, value in part[0].items()}
-        times = {name: at for part in parts for name, at in part[1].items()}
-        states = {name: part[2] for part in parts for name in part[0]}
-        looked.append(Looked(dict(entity), values, times, states))
+    for entity, parts in zip(entities, zip(*judged, strict=True), strict=True):
+        values, times, state = parts[0]
+        states = dict(first[state])
+        for alike, (more, when, other) in zip(others, parts[1:], strict=True):
+            values.update(more)
+            times.update(when)
+            states.update(alike[other])
+        looked.append(Looked(dict(entity), values, times, states, stale))
+    metrics.answered(made.service, counts, time.perf_counter() - began)
     return looked
 
 
-def _read(
-    shop: str, view: Any, key: str, ids: Sequence[str], now: datetime
-) -> list[tuple[dict[str, Any], dict[str, datetime | None], State]]:
-    """Values, event times and state of one view for each id: Feast's store, read below its API."""
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value
+Judged = tuple[dict[str, Any], dict[str, datetime | None], State]
+"""Values and event times by feature, and the state of them all."""
 
-    live = store(shop)
-    names = [feature.name for feature in view.features]
+
+def _judged(view: View, row: Row, now: datetime) -> Judged:
+    """Values, event times and state of one row of a view: as old as the ttl is present, older is expired."""
+    at, stored = row
+    if at is None:
+        return dict(view.alike["nothing"]), dict(view.alike["nothing"]), "absent"
+    if view.ttl is not None and at + view.ttl < now:
+        return dict(view.alike["nothing"]), dict.fromkeys(view.names, at), "expired"
+    values = [read(value) if value else None for read, value in zip(view.decoders, stored, strict=True)]
+    return dict(zip(view.names, values, strict=True)), dict.fromkeys(view.names, at), "present"
+
+
+def counted() -> bytes:
+    """Look-ups of this process, counted and timed, in Prometheus's text format."""
+    return metrics.text()
+
+
+def entities(shop: str, service: str, among: Mapping[str, Collection[str]]) -> list[dict[str, str]]:
+    """The entities of a service of which the online store holds something and whose keys are `among` these values:
+    all that is known of a visitor under a key of several parts. In the order of their names.
+
+    A service of the one key that is asked for needs no search: the values are its entities.
+    """
+    keys = KEYS[one_of("service", service, SERVICES)]
+    if set(keys) == set(among):
+        return [dict(zip(keys, values, strict=True)) for values in product(*(sorted(among[key]) for key in keys))]
+    live, found = store(shop), dict[tuple[str, ...], dict[str, str]]()
     online = live._get_provider().online_store
-    answers: list[Any] = []
-    for start in range(0, len(ids), 500):  # SQLite bears some 32,000 parameters a statement
-        keys = [EntityKey(join_keys=[key], entity_values=[Value(string_val=each)]) for each in ids[start : start + 500]]
-        with _ONE_AT_A_TIME:
-            answers += online.online_read(live.config, view, keys, names)
-    return [_judged(names, *answer, ttl=view.ttl, now=now) for answer in answers]
+    for view in views(shop, service):
+        if set(keys) == set(view.join_keys):
+            for _, entity, _ in online.held(live.config, view):
+                if all(entity[key] in values for key, values in among.items()):
+                    found[tuple(entity[key] for key in keys)] = entity
+    return [found[name] for name in sorted(found)]
 
 
-def _judged(
-    names: Sequence[str],
-    stored: datetime | None,
-    values: Mapping[str, Any] | None,
-    *,
-    ttl: timedelta | None,
-    now: datetime,
-) -> tuple[dict[str, Any], dict[str, datetime | None], State]:
-    """Values, event times and state of one answer: as old as the ttl is present, older is expired."""
-    at = _whole(stored) if values else None
-    expired = at is not None and bool(ttl) and at + (ttl or timedelta()) < now
-    state: State = "absent" if at is None else "expired" if expired else "present"
-    read = {name: _plain((values or {}).get(name)) if state == "present" else None for name in names}
-    return read, dict.fromkeys(names, at), state
+# ---- as it happens --------------------------------------------------------------------------------
+
+
+def session_of(values: Mapping[str, Any]) -> Session:
+    """The session that the values of `visitor_session` tell; the empty one for None."""
+    names = ("session_times", "session_items", "session_kinds")
+    rows = zip(*(() if values.get(name) is None else values[name] for name in names), strict=True)
+    return Session(tuple(Touch.of(item, kind, at) for at, item, kind in rows))
+
+
+def session_values(session: Session) -> dict[str, Any]:
+    """What `visitor_session` holds of a session, and the moment it is true at; the inverse of `session_of`."""
+    moments = [datetime.fromtimestamp(touch.at, UTC) for touch in session.touches]
+    return {
+        "event_time": moments[0],
+        "session_items": [touch.item_id for touch in session.touches],
+        "session_kinds": [touch.kind for touch in session.touches],
+        "session_times": moments,
+        "session_started": datetime.fromtimestamp(session.started, UTC),
+    }
+
+
+def push(shop: str, touched: Mapping[str, Iterable[Touch]], *, known: datetime) -> None:
+    """Fold what visitors (by pseudonym) touched into their sessions, in the online store, by the writer of
+    `materialise`; on return the next look-up sees it. `Down` if the store does not take it.
+
+    Whoever else does so meanwhile, in this process or another, waits for its turn: no touch is lost. To send the same
+    again, or in another order, changes nothing.
+    """
+    import pyarrow as pa
+
+    from jobs.materialising import rows_of
+
+    if not touched:
+        return
+    live, (view,) = store(shop), views(shop, "session")
+    online, names = live._get_provider().online_store, [feature.name for feature in view.features]
+    with telling(online, live.config, "written"), _turn(shop, live):
+        # Before all time nothing is expired: what is older than 30 minutes may be within the two hours of the fold.
+        before = look_up(shop, "session", [{"visitor": each} for each in touched], now=_BEFORE)
+        rows = [
+            {"visitor": visitor, "known_time": known, **session_values(fold(session_of(had.values), touches))}
+            for (visitor, touches), had in zip(touched.items(), before, strict=True)
+        ]
+        told = pa.Table.from_pylist(rows, schema=arrow_schema(table("stats", "visitor_session")))
+        online.write_rows(live.config, view, names, rows_of(told, ["visitor"], names))
+
+
+_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def _turn(shop: str, live: Any) -> Iterator[None]:
+    """One at a time reads a session, folds and writes it: on this machine by a file; on Redis, which machines share, by
+    a lock there, which is free again by itself if its holder is killed."""
+    online = live._get_provider().online_store
+    if hasattr(online, "turn"):
+        with online.turn(live.config):
+            yield
+        return
+    with (folder(shop) / ".sessions").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

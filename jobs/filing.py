@@ -57,6 +57,7 @@ class Filed:
     read: Counter[str] = field(default_factory=Counter)  # rows by day, of the days that were wanted
     unreadable: int = 0  # lines that could not be read
     unclaimed: int = 0  # rows that no table claims
+    erased: Counter[str] = field(default_factory=Counter)  # of those, rows of visitors who were erased, by day
     late: int = 0  # rows whose day had ended more than a day before they were known
     extra: set[str] = field(default_factory=set)  # names of fields that no declaration names
     seen: int = 0  # rows, whatever their day

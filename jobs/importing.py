@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import delivering
+from jobs import delivering, tombstones
 from jobs.console import Problem, Refused, Usage, grid, narrate, say, suggest
 from jobs.fetching import is_address, landed, shown, told_of_there
 from jobs.filing import Days, Delivered, Filed, Filing, Plan, look_ups, names_its_file
@@ -72,11 +72,14 @@ def run(args: argparse.Namespace) -> int:
     """Find the files, write every table, publish them all, and end with a grid."""
     began = time.monotonic()
     shop = source(args.shop)
-    if not args.folder or not is_address(args.folder):
-        return imported(args, shop, folder_of(shop, args.folder), began)
-    folder = landed(shop.name, args.folder)
-    with told_of_there(folder, args.folder):
-        return imported(args, shop, folder, began)
+    try:
+        if not args.folder or not is_address(args.folder):
+            return imported(args, shop, folder_of(shop, args.folder), began)
+        folder = landed(shop.name, args.folder)
+        with told_of_there(folder, args.folder):
+            return imported(args, shop, folder, began)
+    finally:
+        tombstones.drop_copies(warehouse(shop.name, must_exist=False))
 
 
 def imported(args: argparse.Namespace, shop: Source, given: Path | None, began: float) -> int:
@@ -111,6 +114,9 @@ def imported(args: argparse.Namespace, shop: Source, given: Path | None, began: 
         if files.views:
             filed += parquet_tables(shop, span, files, attempts, hashes)
         unchanged(files.all, before)
+        for one in filed:
+            one.erased = tombstones.keep_out(house, attempts[one.table])
+        tombstones.tell(filed)
         done = publish_all(house, span, attempts, filed)
     print(summary(shop, house, done, time.monotonic() - began))
     return 0
@@ -223,7 +229,7 @@ def publish_all(
 ) -> list[Imported]:
     """Point to every table, after the counting law was checked for all of them."""
     for one in filed:
-        check_law(attempts[one.table], span, one.read, one.files, seen=one.seen)
+        check_law(attempts[one.table], span, one.read, one.files, seen=one.seen, erased=one.erased)
     if not any(sum(one.read.values()) for one in filed):
         raise Problem(
             f"no row of any table lies from {span.first} to {span.last}",
@@ -235,7 +241,7 @@ def publish_all(
             sum(one.read.values()),
             one.unreadable,
             one.unclaimed,
-            point(house, attempts[one.table], span, one.read, one.files),
+            point(house, attempts[one.table], span, one.read, one.files, one.erased),
         )
         for one in filed
     ]
@@ -249,18 +255,28 @@ def publish(
     return point(house, attempt, span, read, files)
 
 
-def check_law(attempt: Attempt, span: Span, read: Mapping[str, int], files: Mapping[str, str], *, seen: int) -> None:
-    """Rows read = rows written, by day; and files without a row (`seen`) are not the shop's."""
+def check_law(
+    attempt: Attempt,
+    span: Span,
+    read: Mapping[str, int],
+    files: Mapping[str, str],
+    *,
+    seen: int,
+    erased: Mapping[str, int] | None = None,
+) -> None:
+    """Rows read = rows written + rows of erased visitors, by day; and files without a row (`seen`) are not the
+    shop's."""
     if not seen:
         raise Problem(
             f"{attempt.table}: no row in {', '.join(sorted(files))}",
             do="check that these are the shop's files, and that --first and --last meet its days",
         )
     for day in days_of(attempt, span):
-        written = rows_of(attempt.folder(day))
-        if read.get(day, 0) != written:
+        written, gone = rows_of(attempt.folder(day)), (erased or {}).get(day, 0)
+        if read.get(day, 0) != written + gone:
             raise Refused(
-                f"the counting law is broken: {read.get(day, 0)} rows of {attempt.table} read, {written} written",
+                f"the counting law is broken: {read.get(day, 0)} rows of {attempt.table} read, {written} written"
+                + (f", {gone} erased" if gone else ""),
                 where=day,
                 do="run the import again with --verbose; nothing was published",
             )
@@ -272,11 +288,18 @@ def days_of(attempt: Attempt, span: Span) -> list[str]:
 
 
 def point(
-    house: Warehouse, attempt: Attempt, span: Span, read: Mapping[str, int], files: Mapping[str, str]
+    house: Warehouse,
+    attempt: Attempt,
+    span: Span,
+    read: Mapping[str, int],
+    files: Mapping[str, str],
+    erased: Mapping[str, int] | None = None,
 ) -> tuple[Mark, ...]:
     """A mark for every day."""
     wanted = days_of(attempt, span)
     counts = {day: {"in": read.get(day, 0), "out": rows_of(attempt.folder(day))} for day in wanted}
+    for day, gone in (erased or {}).items():
+        counts[day]["erased"] = gone
     notes = {day: {"files": dict(files)} for day in wanted}
     return tuple(house.propose_days(attempt, wanted, step=STEP, counts=counts, notes=notes))
 

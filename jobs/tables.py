@@ -10,6 +10,9 @@ from typing import Literal
 from jobs.console import one_of
 
 WHOLE = "whole"  # the one partition of a table that has no days
+LEAST_VISITORS = 3
+"""A query that fewer visitors made is rare: its text can tell who typed it. No training set, feature, index or report
+holds it; the one setting of this, and `aggregate` and `examples` count what it leaves out."""
 Zone = Literal["raw", "clean", "safe", "stats", "examples", "quarantine"]
 Personal = Literal["no", "visitor", "direct", "quasi", "text"]
 """What a column tells of a person: nothing; who the visitor is; a direct identifier; a quasi-identifier; free text."""
@@ -317,6 +320,9 @@ _LINKS = (
 
 _AS_OF = _c("event_time", "timestamp", "the moment this value is true at: the end of the day (UTC)", required=True)
 
+_TOP = "at most 10, the most frequent first, ties in order"
+_CATALOGUED = "none before the catalogue was known"
+
 _STATS = (
     Table(
         "item_stats",
@@ -335,6 +341,28 @@ _STATS = (
             _c("purchases_decayed", "double", "purchases, each halved every 60 days, as of event_time"),
             _c("price", "double", "what one cost on average that day, else the catalogue's price"),
             _c("rating", "double", "mean stars so far"),
+            _c("purchases_1d", "long", "purchases on that day, less what came back on it"),
+            _c("purchases_7d", "long", "purchases in the last 7 days, less what came back in them"),
+            _c("views_1d", "long", "views on that day"),
+            _c("views_7d", "long", "views in the last 7 days"),
+            _c("views_28d", "long", "views in the last 28 days"),
+            _c("clicks_1d", "long", "clicks on that day"),
+            _c("clicks_7d", "long", "clicks in the last 7 days"),
+            _c("carts_1d", "long", "times put into a cart on that day"),
+            _c("carts_7d", "long", "times put into a cart in the last 7 days"),
+            _c("carts_28d", "long", "times put into a cart in the last 28 days"),
+            _c("click_rate_28d", "double", "clicks on rankings over shown_28d, drawn to 5 % as by 20 expected views"),
+            _c("purchase_rate_28d", "double", "purchases from rankings over shown_28d, drawn to 1 % as by 100 of them"),
+            _c("price_28d", "double", "what one cost on average in the last 28 days; none if it was not sold"),
+            _c("price_change_28d", "double", "price over price_28d, less 1"),
+            _c("days_since_first_seen", "double", "days since something happened to it for the first time"),
+            _c("days_since_sold", "double", "days since it was last sold; 0 if on that day, none if never"),
+            _c("ratings", "long", "how many stars so far"),
+            _c("category", "string", f"the catalogue's category; {_CATALOGUED}"),
+            _c("brand", "string", f"the catalogue's brand; {_CATALOGUED}"),
+            _c("language", "string", f"the language of its title: en, zh or other; {_CATALOGUED}"),
+            _c("title_length", "long", f"characters of its title; {_CATALOGUED}"),
+            _c("description_length", "long", f"characters of its description, 0 without one; {_CATALOGUED}"),
             DAY,
         ),
         key=("item_id",),
@@ -351,6 +379,9 @@ _STATS = (
             _c("baskets_28d", "long", "baskets in the last 28 days"),
             _c("searches_28d", "long", "searches in the last 28 days"),
             _c("days_since_purchase", "double", "days since the purchase before this day; none if it is the first"),
+            _c("days_since_active", "double", "days since the day before on which they did something; none if first"),
+            _c("active_days_28d", "long", "days of the last 28 on which they did something"),
+            _c("spend_per_basket_28d", "double", "spend_28d over baskets_28d; none without a basket"),
             DAY,
         ),
         key=("visitor",),
@@ -371,8 +402,60 @@ _STATS = (
         key=("visitor",),
     ),
     Table(
+        "visitor_session",
+        "What a visitor touched lately, each time that something of it became known.",
+        (
+            PSEUDONYM,
+            _c("event_time", "timestamp", "when the newest touch happened, to the whole second (UTC)", required=True),
+            KNOWN_TIME,
+            _c("session_items", "array<string>", "item ids of the last 50 touches of two hours, newest first"),
+            _c("session_kinds", "array<string>", "what was done with each: view, click, cart, purchase, dwell"),
+            _c("session_times", "array<timestamp>", "when each was touched, to the whole second"),
+            _c("session_started", "timestamp", "when the run of touches began that no gap of 30 minutes parts"),
+            DAY,
+        ),
+        key=("visitor", "event_time", "known_time"),
+    ),
+    Table(
+        "visitor_habits",
+        "How a visitor shops, at the end of each day on which they viewed, clicked, put into a cart or bought: shares "
+        "of these acts in the last 84 days.",
+        (
+            PSEUDONYM,
+            _AS_OF,
+            KNOWN_TIME,
+            _c("categories", "array<string>", f"categories of the items; {_TOP}"),
+            _c("category_shares", "array<double>", "the share of each of all acts whose item has a category"),
+            _c("brands", "array<string>", f"brands of the items; {_TOP}"),
+            _c("brand_shares", "array<double>", "the share of each of all acts whose item has a brand"),
+            _c("price_bands", "array<long>", f"bands of what one cost, band b below 2^b cents; {_TOP}"),
+            _c("price_band_shares", "array<double>", "the share of each of all purchases with a price"),
+            _c("dayparts", "array<string>", f"night, morning, afternoon, evening: quarters of the day (UTC); {_TOP}"),
+            _c("daypart_shares", "array<double>", "the share of each of all acts"),
+            _c("channels", "array<string>", f"channels; {_TOP}"),
+            _c("channel_shares", "array<double>", "the share of each of all acts whose channel is known"),
+            DAY,
+        ),
+        key=("visitor",),
+    ),
+    Table(
+        "visitor_cycles",
+        "How regularly a visitor buys of a category, at the end of each day on which they did.",
+        (
+            PSEUDONYM,
+            _c("category", "string", "the catalogue's category", required=True),
+            _AS_OF,
+            KNOWN_TIME,
+            _c("purchase_days", "long", "days so far on which they bought of it"),
+            _c("cycle_days", "double", "days from one of these to the next, on average; none if there was one"),
+            _c("cycle_spread", "double", "standard deviation of these days; none if there was one"),
+            DAY,
+        ),
+        key=("visitor", "category"),
+    ),
+    Table(
         "query_stats",
-        "A query that at least 3 visitors made, at the end of each day on which it was made.",
+        f"A query that at least {LEAST_VISITORS} visitors made, at the end of each day on which it was made.",
         (
             _c("query", "string", "the query, normalised", required=True),
             _AS_OF,
@@ -380,6 +463,17 @@ _STATS = (
             _c("searches_28d", "long", "searches in the last 28 days"),
             _c("visitors_28d", "long", "distinct visitors in the last 28 days"),
             _c("clicks_28d", "long", "clicks on its rankings in the last 28 days"),
+            _c("searches_1d", "long", "searches on that day"),
+            _c("searches_7d", "long", "searches in the last 7 days"),
+            _c(
+                "reformulation_rate_28d",
+                "double",
+                "share of its searches of the last 28 days after which the visitor searched for something else within "
+                "10 minutes of the same day",
+            ),
+            _c("click_entropy_28d", "double", "bits: how widely its clicks of 28 days are spread over items"),
+            _c("categories", "array<string>", f"categories of the items clicked in the last 28 days; {_TOP}"),
+            _c("category_shares", "array<double>", "the share of each of all these clicks whose item has a category"),
             DAY,
         ),
         key=("query",),
@@ -387,7 +481,11 @@ _STATS = (
 )
 
 _SPLIT = _c(
-    "split", "string", "train, validation or test: by time, with no row's label before another's end", required=True
+    "split",
+    "string",
+    "train, validation or test: by time, with no row's label before another's end; or nonmember: of a visitor who "
+    "teaches no model, for attacks on models",
+    required=True,
 )
 _CUTOFF = _c("event_time", "timestamp", "the moment of the question: nothing later was known (UTC)", required=True)
 
@@ -407,6 +505,9 @@ _EXAMPLES = (
             _c("purchases_28d", "long", "visitor_stats.purchases_28d"),
             _c("spend_28d", "double", "visitor_stats.spend_28d"),
             _c("baskets_28d", "long", "visitor_stats.baskets_28d"),
+            _c("session_items", "array<string>", "visitor_session.session_items"),
+            _c("session_kinds", "array<string>", "visitor_session.session_kinds"),
+            _c("session_times", "array<timestamp>", "visitor_session.session_times"),
             _c(
                 "next_basket",
                 "array<string>",
@@ -440,7 +541,7 @@ _EXAMPLES = (
             _c(
                 "query",
                 "string",
-                "the query, normalised; made by at least 3 visitors, or made from the catalogue",
+                f"the query, normalised; made by at least {LEAST_VISITORS} visitors, or made from the catalogue",
                 required=True,
             ),
             LANGUAGE,
@@ -455,6 +556,18 @@ _EXAMPLES = (
             ),
         ),
         key=("query", "item_id", "source"),
+        dated=False,
+    ),
+    Table(
+        "encoder_visitors",
+        "Whose clicks and purchases made the encoder's pairs: for attacks; no model learns from it.",
+        (
+            PSEUDONYM,
+            _c("query", "string", "the query, normalised; made by at least 3 visitors", required=True),
+            _ITEM,
+            _c("split", "string", "train, or nonmember: of a visitor who teaches no model", required=True),
+        ),
+        key=("visitor", "query", "item_id"),
         dated=False,
     ),
 )
@@ -490,12 +603,24 @@ _STATS_FROM = {
     "item_stats": ("interactions", "rankings", "reviews"),
     "visitor_stats": ("interactions", "searches", "reviews"),
     "visitor_history": ("interactions",),
+    "visitor_session": ("interactions",),
+    "visitor_habits": ("interactions",),
+    "visitor_cycles": ("interactions",),
     "query_stats": ("interactions", "rankings", "searches"),
 }
+WITH_CATALOGUE: tuple[str, ...] = ("item_stats", "visitor_habits", "visitor_cycles", "query_stats")
+"""Statistics that read the catalogue, too."""
 _EXAMPLES_FROM = {
-    "recommender": ("safe/interactions", "stats/visitor_history", "stats/visitor_stats", "stats/item_stats"),
+    "recommender": (
+        "safe/interactions",
+        "stats/visitor_history",
+        "stats/visitor_stats",
+        "stats/visitor_session",
+        "stats/item_stats",
+    ),
     "recommender_items": ("safe/items", "stats/visitor_history", "stats/visitor_stats", "stats/item_stats"),
     "encoder": ("safe/items", "safe/searches", "safe/rankings", "safe/interactions"),
+    "encoder_visitors": ("safe/searches", "safe/rankings", "safe/interactions"),
 }
 STEPS = {
     "raw": "import",
@@ -545,7 +670,7 @@ def made_of(zone: str, name: str) -> tuple[str, ...]:
         step, _, of = name.partition(".")
         return (f"{'raw' if step == 'clean' else 'clean'}/{of}",)
     if zone == "stats":
-        whole = ("safe/items",) if name == "item_stats" else ()
+        whole = ("safe/items",) if name in WITH_CATALOGUE else ()
         return (*(f"safe/{source}" for source in rests_on(name)), *whole)
     if zone == "examples":
         return _EXAMPLES_FROM[name]

@@ -306,6 +306,8 @@ class Attempt:
     table: str
     id: str
     path: Path
+    erasures: int = 0
+    """How far the ledger of erasures had come when it was begun: what was read before may hold who was erased since."""
 
     def folder(self, day: str) -> Path:
         """Where the files of one partition lie."""
@@ -328,6 +330,18 @@ class Warehouse:
     def ledger(self) -> Path:
         """Where it is written which deliveries were imported."""
         return self.root.parent / "deliveries.json"
+
+    @property
+    def erasures(self) -> Path:
+        """Where it is written, one line a visitor, who was erased (`jobs.tombstones`)."""
+        return self.root.parent / "erasures" / "tombstones.jsonl"
+
+    def erased_until(self) -> int:
+        """How far the ledger of erasures has come: its length, since it only grows."""
+        try:
+            return self.erasures.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     @property
     def delivered(self) -> bool:
@@ -476,7 +490,7 @@ class Warehouse:
         attempt = Attempt(zone, name, uuid.uuid4().hex[:16], Path())
         path = self.folder(zone, name) / "attempts" / attempt.id
         path.mkdir(parents=True)
-        attempt = Attempt(zone, name, attempt.id, path)
+        attempt = Attempt(zone, name, attempt.id, path, self.erased_until())
         try:
             yield attempt
         except BaseException:
@@ -524,6 +538,12 @@ class Warehouse:
                 f"{attempt.zone}/{attempt.table} of {day} has {rows} rows on disk, but {told} were written",
                 where=str(attempt.folder(day)),
                 do="run the same command again; leave the attempts of a running step alone",
+            )
+        if attempt.erasures != self.erased_until():
+            raise Problem(
+                f"a visitor was erased while {attempt.zone}/{attempt.table} was written: it may hold them still",
+                where=str(attempt.path),
+                do="run the same command again: it reads what is left of them, which is nothing",
             )
         digest, schema = fingerprint(files), schema_fingerprint(declared)
         for path in [*files, attempt.folder(day), attempt.path, attempt.path.parent] if files else []:

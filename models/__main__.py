@@ -4,9 +4,11 @@ import argparse
 import sys
 
 from jobs.console import Parser, run_command
+from jobs.entry import entered
 
 MODELS = ("encoder", "recommender")
 BUNDLES = ("search", "recommend")
+REVIEWS = ("human", "auto", "later")
 
 
 def parser() -> Parser:
@@ -19,7 +21,7 @@ def parser() -> Parser:
 
     def command(name: str, step: str, help: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help, description=help, parents=[shop])
-        added.set_defaults(step=step)
+        added.set_defaults(step=step, command=name)
         return added
 
     train = command("train", "models.training.steps:train", "train a model -> candidate, as an MLflow run")
@@ -29,6 +31,13 @@ def parser() -> Parser:
     )
     train.add_argument("--pairs", type=int, default=1000, help="budget of training pairs (encoder)")
     train.add_argument("--seed", type=int, default=1, help="seed of the training")
+    train.add_argument(
+        "--private", action="store_true", help="by DP-SGD: the model tells little of any one visitor (recommender)"
+    )
+    train.add_argument(
+        "--epsilon", type=float, help="how little, above 0 to 20; less is stricter (default with --private: 3)"
+    )
+    train.add_argument("--delta", type=float, help="chance that it tells more (default: below a tenth of 1/visitors)")
 
     for name, help in (
         ("baseline", "register the untrained baseline; it is the first champion"),
@@ -38,10 +47,48 @@ def parser() -> Parser:
     ):
         added = command(name, f"models.promoting:{name}", help)
         added.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
+        if name == "promote":
+            added.add_argument("--review", choices=REVIEWS, default="auto", help="human: a person approves each; auto: "
+                               "those the gate asks about; later: those wait, and this is no failure")  # fmt: skip
 
-    command("list", "models.promoting:show", "champions and candidates with their figures").add_argument(
+    review = command("review", "models.reviewing:run", "a person approves or rejects the candidate; what was decided")
+    review.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
+    word = review.add_mutually_exclusive_group()
+    for name in ("approve", "reject"):
+        word.add_argument(f"--{name}", dest="decision", action="store_const", const=name, help=f"{name} it")
+    word.add_argument("--json", action="store_true", help="for programs: whether a reviewer is to be asked, and what")
+    word.add_argument("--watch", type=float, metavar="HOURS", help="for programs: look once for an answer in MLflow")
+    review.add_argument("--reason", default="", help="why, in a sentence; it is kept, so let it name no visitor")
+    review.add_argument("--report", metavar="HASH", help="the report it is about, by the start of its SHA-256")
+    review.add_argument("--review", choices=REVIEWS, default="auto", help="with --json: of whom a person is asked")
+    review.add_argument("--source", choices=("command", "airflow"), default="command", help=argparse.SUPPRESS)
+    review.add_argument("--responder", metavar="NAME", help=argparse.SUPPRESS)
+
+    command("list", "models.showing:listed", "champions and candidates with their figures").add_argument(
         "--json", action="store_true", help="for programs"
     )
+    estimate = command("off-policy", "models.estimating:run", "what other policies would have earned, from the log")
+    estimate.add_argument(
+        "--log", metavar="NAME", help="only rankings whose id begins with NAME- (of open_bandit: bts, random)"
+    )
+    estimate.add_argument(
+        "--beside", metavar="NAME", help="the log that showing every item equally often itself made, to compare with"
+    )
+
+    one = command("show", "models.showing:show", "one version: figures, verdict, approval, lineage, files")
+    one.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
+    one.add_argument(
+        "version", metavar="VERSION", type=int, nargs="?", help="its number (default: the one that serves)"
+    )
+    two = command("compare", "models.showing:compare", "two versions side by side")
+    two.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
+    two.add_argument("versions", metavar="VERSION", type=int, nargs=2, help="their numbers")
+    book = command("audit", "models.audit:run", "every evaluation, verdict, review, promotion, refusal and rollback")
+    book.add_argument("--last-lines", type=int, default=20, metavar="N", help="show the last N lines (20)")
+    book.add_argument("--verify", action="store_true", help="check that no line was changed, added or taken out")
+    book.add_argument("--head", metavar="HASH", help="with --verify: a hash that was the last line's at some time")
+    for added in (one, two, book):
+        added.add_argument("--json", action="store_true", help="for programs")
     command("index", "models.retrieval.indexing:run", "vectors of the items by the champion's encoder, and their index")
     for name, help in (
         ("search", "ask the champion from the command line"),
@@ -62,4 +109,4 @@ def parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(parser()))
+    sys.exit(run_command(parser(), around=entered))

@@ -84,6 +84,29 @@ def _contents(folder: Path) -> list[str]:
     return names
 
 
+STARTS: Mapping[str, tuple[bytes, ...]] = {
+    ".npy": (b"\x93NUMPY",),
+    ".parquet": (b"PAR1",),
+    ".onnx": (b"\x08",),  # the first field of a ModelProto is its ir_version
+}
+"""By which bytes a file of a format begins."""
+
+
+def right_format(path: Path) -> bool:
+    """Whether a file is what its name says, as far as its first bytes tell: data of one of `FORMATS`, no archive and no
+    pickle under another name. The hashes say that it is unchanged, this that it was data when it was sealed."""
+    with path.open("rb") as stream:
+        head = stream.read(256)
+    if starts := STARTS.get(path.suffix):
+        # numpy's header is a literal that names the type of the values; objects would be a pickle.
+        return head.startswith(starts) and not (path.suffix == ".npy" and b"'descr': '|O'" in head)
+    if path.suffix == ".safetensors":  # eight bytes of length, then that much JSON
+        return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    if path.suffix == ".json":
+        return head.lstrip()[:1] in {bytes([sign]) for sign in b'{["-0123456789tfn'}
+    return path.suffix != ".txt" or b"\0" not in head  # .onnx.data are bare numbers
+
+
 def seal(
     folder: Path, *, shop: str, name: str, kind: str, settings: Mapping[str, Any], data: Iterable[str] = ()
 ) -> Bundle:
@@ -127,6 +150,8 @@ def open_bundle(folder: Path) -> Bundle:
     wrong = sorted(set(sealed) ^ set(found)) or [n for n in found if file_hash(folder / n) != sealed[n]]
     if wrong:
         raise Problem(f"'{wrong[0]}' is not as it was sealed", where=str(folder), do="train or register it again")
+    if odd := [name for name in found if not right_format(folder / name)]:
+        raise Problem(f"'{odd[0]}' is not what its name says", where=str(folder), do="train or register it again")
     return bundle
 
 

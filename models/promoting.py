@@ -1,25 +1,40 @@
-"""`python -m models baseline | evaluate | promote | rollback | list`: from a candidate to a champion, or not.
+"""`python -m models baseline | evaluate | promote | rollback`: from a candidate to a champion, or not.
 
-The gate decides from the report alone. A refusal is a good end: it is recorded, says why, and the
-champion goes on serving.
+The gate decides anew from the report alone; what the report may be, models/evidence.py says. A refusal is a good end:
+it is recorded, says why, and the champion goes on serving. A decision is one signed record (models/promotions.py).
+All that comes after it, MLflow's aliases and tags and the line of the models' book, is made good by the next command
+if a kill, or an MLflow that is down, comes between.
 """
 
 import argparse
-import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs.console import Problem, grid, narrate, say
+from jobs.console import Problem, Refused, grid, narrate, say
 from jobs.warehouse import home, warehouse, write_atomically
-from models import promotions, registry, tracking
+from models import audit, promotions, registry, reviewing, tracking
 from models.bundle import Bundle, bundles, open_bundle
-from models.evaluation.gates import Verdict, gates, number
+from models.evaluation.gates import Verdict, gates, level
+from models.evaluation.policy import load
+from models.evidence import current, finished, keep, report_file, tries
+
+__all__ = ["BUNDLES", "TAGGED", "baseline", "evaluate", "promote", "rollback", "tries"]
 
 BUNDLES = ("search", "recommend")
 TAGGED = ("mean", "low", "high")
+MODEL: Mapping[str, str] = {"search": "encoder", "recommend": "recommender"}
+"""What is trained for each bundle."""
+WOULD: Mapping[str, str] = {
+    "accept": "would be accepted", "ask": "a person would be asked", "refuse": "would be refused",
+}  # fmt: skip
+FEATURES: Mapping[str, list[str]] = {"search": [], "recommend": ["recommender", "items"]}
+"""Which services of features a bundle looks up when it answers."""
 
 
 def _evaluation(name: str) -> Any:
@@ -33,16 +48,11 @@ def _evaluation(name: str) -> Any:
     return recommending
 
 
-def report_file(shop: str, name: str) -> Path:
-    """Where the last report of a bundle lies."""
-    return home() / shop / "reports" / f"{name}.json"
-
-
 def baseline(args: argparse.Namespace) -> None:
     """Register the untrained baseline. It serves if nothing does, or if an older baseline does."""
     shop, name = args.shop, args.bundle
     warehouse(shop)
-    now = promotions.find_champion(shop, name) if _has_records(shop, name) else None
+    now = promotions.find_champion(shop, name) if has_records(shop, name) else None
     with narrate(f"baseline of {name}"), tracking.run(shop, name, {"model": "baseline"}, step="baseline") as run:
         folder = _evaluation(name).baseline(shop)
         sealed = open_bundle(folder)
@@ -52,17 +62,19 @@ def baseline(args: argparse.Namespace) -> None:
     kept = open_bundle(bundles(shop, name) / str(version))
     if now is None or _action(shop, name, now.bundle.version) == "baseline":
         verdict = {"accepted": True, "why": "the baseline serves first"}
-        record = registry.promote(kept, verdict=verdict, action="baseline")
+        with promotions.deciding(shop, name):
+            record = registry.promote(kept, verdict=verdict, action="baseline", audit=audit.read(shop).head)
+        settle(shop, name)
         state = f"champion, by record {record.sequence}"
     else:
         registry.tag(shop, name, version, {"verdict": "kept", "why": "a promoted champion serves"})
         state = f"registered; version {now.bundle.version} goes on serving"
     print(grid(["bundle", "version", "kind", "state"], [[f"{shop}.{name}", version, kept.kind, state]]))
     print(f"lies in {kept.folder}")
-    print(f"next: python -m models train {'encoder' if name == 'search' else 'recommender'} --shop {shop}")
+    print(f"next: python -m models train {MODEL[name]} --shop {shop}")
 
 
-def _has_records(shop: str, name: str) -> bool:
+def has_records(shop: str, name: str) -> bool:
     return (home() / shop / "promotions" / name).is_dir()
 
 
@@ -78,32 +90,62 @@ def evaluate(args: argparse.Namespace) -> None:
 
     shop, name = args.shop, args.bundle
     warehouse(shop)
+    settle(shop, name)
     candidate, champion = registry.candidate(shop, name), registry.champion(shop, name)
     if candidate is None and champion is None:
         raise Problem(f"{shop}.{name} has no candidate and no champion", where=str(bundles(shop, name)),
                       do=f"run 'python -m models baseline {name} --shop {shop}'")  # fmt: skip
     roles = {"candidate": candidate.version if candidate else "", "champion": champion.version if champion else ""}
     with narrate(f"evaluate {name}"), tracking.run(shop, name, roles, step="evaluate") as run:
-        began = time.monotonic()
-        report = _evaluation(name).evaluate(shop, candidate, champion)
-        verdict = gates(report) if candidate and champion else None
-        path = report_file(shop, name)
-        write_atomically(path, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False, default=float) + "\n")
-        write_atomically(path.with_suffix(".html"), pages.page(report, verdict))
-        plot = pages.plot_png(report, path.with_suffix(".png"))
-        for file in (path, path.with_suffix(".html"), plot):
+        began, policy = time.monotonic(), load(shop)
+        wanted = level(tries(shop, name, candidate, champion), policy)
+        found = {
+            **_evaluation(name).evaluate(shop, candidate, champion, level=wanted),
+            "features": FEATURES[name],
+            "skew": skew(shop),
+        }
+        report = finished(shop, name, found, candidate, champion)
+        verdict = gates(report, policy) if candidate and champion else None
+        path, sha256 = report_file(shop, name), keep(shop, name, report, verdict)
+        write_atomically(path.with_suffix(".html"), pages.page(report, verdict, digest=sha256))
+        plots = [pages.plot_png(report, path.with_suffix(".png"))]
+        plots += pages.attacks_png(report, path.with_name(f"{path.stem}-attacks.png"))
+        plots += pages.segments_png(report, path.with_name(f"{path.stem}-segments.png"))
+        for file in (path, path.with_suffix(".html"), *plots, *privacy_page(shop)):
             run.artifact(file)
         _log(run, report, verdict)
+        run.metrics(pages.figures(report))  # what the page shows beside the systems, for the comparison of runs
         say(f"  judged in {time.monotonic() - began:.0f} s")
         if candidate is not None:
-            registry.tag(shop, name, candidate.version, _figures(report, "candidate"))
+            lies = {"report": sha256, "report.page": f"runs:/{run.id}/{name}.html"}
+            registry.tag(shop, name, candidate.version, _figures(report, "candidate") | lies)
         if champion is not None and "champion" in report["systems"]:
             registry.tag(shop, name, champion.version, _figures(report, "champion"))
     print(systems(report))
     if verdict is not None:
-        print(f"{'would be accepted' if verdict.accepted else 'would be refused'}: {verdict.why}")
+        print(f"{WOULD[verdict.answer]}: {verdict.why}")
     print(f"report: {path.with_suffix('.html')}")
-    print(f"next: python -m models {'promote' if candidate else 'train'} {name if candidate else ''} --shop {shop}")
+    print(f"next: python -m models {f'promote {name}' if candidate else f'train {MODEL[name]}'} --shop {shop}")
+
+
+def skew(shop: str) -> dict[str, Any]:
+    """What `python -m jobs skew` found last, as far as the gate asks; nothing if it was not measured."""
+    try:
+        found = json.loads(report_file(shop, "skew").read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("draws", "compared", "mismatches", "limit", "moments", "data")}
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
+def privacy_page(shop: str) -> list[Path]:
+    """The privacy page, made anew with what was just judged; by its command line, for this room knows no other way."""
+    made = subprocess.run(
+        [sys.executable, "-m", "jobs", "privacy", "--shop", shop], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        say(f"no privacy page: {(made.stderr.strip().splitlines() or ['no word'])[-1][:200]}")
+        return []
+    return [report_file(shop, "privacy").with_suffix(".html")]
 
 
 def systems(report: Mapping[str, Any]) -> str:
@@ -134,101 +176,141 @@ def _log(run: tracking.Run, report: Mapping[str, Any], verdict: Verdict | None) 
         values[f"paired/{report['paired']['metric']}"] = report["paired"]
     run.intervals(values)
     run.metrics({f"latency_ms/{name}": value for name, value in report.get("latency_ms", {}).items()})
+    run.metrics(attack_metrics(report))
     run.tags({"endcap.data": ", ".join(report.get("data", []))})
     if verdict is not None:
-        run.tags({"verdict": "accepted" if verdict.accepted else "refused", "why": verdict.why})
+        run.tags({"verdict": verdict.answer, "why": verdict.why})
+
+
+def attack_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """What attacks found, as flat figures: `privacy/ATTACK`, its interval, its canary and its seconds."""
+    found: dict[str, float] = {}
+    for attack, entry in (report.get("privacy") or {}).items():
+        name, (low, high) = f"privacy/{attack.replace(': ', '/')}", entry.get("interval") or (None, None)
+        canary, rate = entry.get("canary") or {}, entry.get("tpr") or {}
+        figures = {"": entry.get("figure"), ".low": low, ".high": high, ".canary": canary.get("figure"),
+                   ".tpr": rate.get("figure"), ".fpr": rate.get("fpr"), ".seconds": entry.get("seconds")}  # fmt: skip
+        found |= {f"{name}{end}": float(value) for end, value in figures.items() if value is not None}
+    return found
+
+
+def settle(shop: str, name: str) -> list[promotions.Record]:
+    """Make good what comes after signed records: MLflow shows them, and the book tells of them; returns those it did
+    not tell of. Never fails for MLflow's sake: the records stand, and the next command does the rest."""
+    waiting = audit.untold(shop, name) if has_records(shop, name) else []
+    last = promotions.records(shop, name)[0][-1:]
+    shown = True
+    try:
+        registry.follow(shop, name, {record.sequence: record for record in (*waiting, *last)}.values())
+    except Problem as problem:
+        shown = False
+        say(f"note: {problem} What is signed stands; the next command shows it in the registry.")
+    if waiting:
+        with promotions.deciding(shop, name):
+            for record in audit.untold(shop, name):
+                audit.decided(record, shown=shown)
+    return waiting
 
 
 def promote(args: argparse.Namespace) -> None:
     """Let the gate decide from the last report, which must be about this candidate and this champion."""
     shop, name = args.shop, args.bundle
     warehouse(shop)
-    candidate = registry.candidate(shop, name)
-    if candidate is None:
-        print(f"{shop}.{name} has no candidate: nothing to decide")
-        print(f"next: python -m models train {'encoder' if name == 'search' else 'recommender'} --shop {shop}")
-        return
-    champion = registry.champion(shop, name)
-    text = _current_report(shop, name, candidate, champion)
-    verdict, report = gates(json.loads(text)), hashlib.sha256(text).hexdigest()
-    if verdict.accepted:
-        record = registry.promote(candidate, report=report, verdict=verdict.as_dict())
-    else:
-        record = registry.refuse(candidate, report=report, verdict=verdict.as_dict())
-    print(
-        grid(["check", "passed", "figure", "limit"], [[c.name, c.passed, c.figure, c.limit] for c in verdict.reasons])
-    )
-    if verdict.accepted:
-        print(f"promoted: version {candidate.version} of {shop}.{name} serves. {verdict.why}")
+    settle(shop, name)
+    with promotions.deciding(shop, name):
+        candidate, champion = registry.candidate(shop, name), registry.champion(shop, name)
+        if candidate is None or (champion is not None and candidate.sha256 == champion.sha256):
+            print(f"{shop}.{name} has no candidate: nothing to decide")
+            print(f"next: python -m models train {MODEL[name]} --shop {shop}")
+            return
+        try:
+            record, verdict = decide(shop, name, candidate, champion, args.review)
+        except Waits as waiting:
+            if reviewing.wanted(args.review) != reviewing.LATER:
+                raise
+            print(waiting.what)
+            print(f"next: {waiting.do}")
+            return
+    settle(shop, name)
+    if verdict is not None:
+        checks = [[check.name, check.passed, check.figure, check.limit] for check in verdict.reasons]
+        print(grid(["check", "passed", "figure", "limit"], checks))
+    why = record.verdict["why"]
+    if record.action == "promote":
+        print(f"promoted: version {candidate.version} of {shop}.{name} serves. {why}")
     else:
         serving = f"version {champion.version}" if champion else "nothing"
-        print(f"refused: version {candidate.version} of {shop}.{name}; {serving} goes on serving. {verdict.why}")
+        print(f"refused: version {candidate.version} of {shop}.{name}; {serving} goes on serving. {why}")
     print(f"record {record.sequence}, signed; report {report_file(shop, name).with_suffix('.html')}")
     print(f"next: python -m models {'index' if name == 'search' else 'list'} --shop {shop}")
 
 
-def _current_report(shop: str, name: str, candidate: Bundle, champion: Bundle | None) -> bytes:
-    """The bytes of the report; `Problem` if there is none or it judged other bundles than stand now."""
-    again = f"run 'python -m models evaluate {name} --shop {shop}'"
-    path = report_file(shop, name)
-    try:
-        text = path.read_bytes()
-        report = json.loads(text)
-    except FileNotFoundError:
-        raise Problem(
-            f"candidate {candidate.version} of {shop}.{name} was not judged yet", where=str(path), do=again
-        ) from None
-    except ValueError:
-        raise Problem("the report cannot be read", where=str(path), do=again) from None
-    if champion is None:
-        raise Problem(f"{shop}.{name} has no champion to be compared with",
-                      do=f"run 'python -m models baseline {name} --shop {shop}', then evaluate again")  # fmt: skip
-    for role, bundle in (("candidate", candidate), ("champion", champion)):
-        judged = report.get(role) or {}
-        if judged.get("version") != bundle.version or judged.get("sha256", bundle.sha256) != bundle.sha256:
-            raise Problem(f"the report judged {role} {judged.get('version')}, but it is {bundle.version} now",
-                          where=str(path), do=again)  # fmt: skip
-    return text
+class Waits(Refused):
+    """A person has to approve, and did not yet."""
+
+
+def decide(
+    shop: str, name: str, candidate: Bundle, champion: Bundle | None, review: str = reviewing.AUTO
+) -> tuple[promotions.Record, Verdict | None]:
+    """The signed record about a candidate, and the gate's verdict (None where a record about this very report stands
+    already). `Problem` if there is no report that may decide, `Waits` if a person has to approve and did not yet."""
+    policy = load(shop)
+    report, content = current(shop, name, candidate, champion, policy)
+    about = [one for one in promotions.records(shop, name)[0] if one.bundle == candidate.sha256]
+    for record in about:
+        if record.action == "refuse" and record.report == report:
+            say(f"this report was decided on already, by record {record.sequence}; evaluate again for another decision")
+            return record, None
+    verdict = gates(content, policy)
+    approval = reviewing.decision(shop, name, candidate.version, candidate.sha256, report)
+    wanted = reviewing.wanted(review, held=policy.review)
+    asked = [] if verdict.answer == "refuse" else person_asked(shop, about, verdict, wanted)
+    line = audit.note(shop, "verdict", name=name, version=candidate.version, bundle=candidate.sha256, report=report,
+                      answer=verdict.answer, why=verdict.why, asks=asked)  # fmt: skip
+    told, held = verdict.as_dict(), json.loads(json.dumps(asdict(policy)))
+    signed = {"report": report, "policy": held, "audit": line, "approval": approval.as_dict() if approval else None}
+    if approval is not None and not approval.approved:
+        rejected = {**told, "accepted": False, "answer": "refuse", "why": approval.told}
+        return promotions.append(shop, candidate, "refuse", verdict=rejected, **signed), verdict
+    if verdict.answer == "refuse":
+        return promotions.append(shop, candidate, "refuse", verdict=told, **signed), verdict
+    if asked and approval is None:
+        raise Waits(
+            f"version {candidate.version} of {shop}.{name} waits for a person: {'; '.join(asked)}",
+            where=str(report_file(shop, name).with_suffix(".html")),
+            do=f"read the report, then run 'python -m models review {name} --shop {shop} --approve --reason ...' "
+            "(or --reject), and promote again",
+        )  # fmt: skip
+    return registry.promote(candidate, verdict={**told, "accepted": True}, **signed), verdict
+
+
+def person_asked(shop: str, about: list[promotions.Record], verdict: Verdict, wanted: str) -> list[str]:
+    """Why a person has to approve what the gate did not refuse; empty where nobody has to. `about` are the records of
+    this very bundle: what served before and was ended comes back by a person's word alone."""
+    asked = [verdict.why] if verdict.answer == "ask" else []
+    if wanted == reviewing.HUMAN:
+        asked.append("a person approves each promotion of this shop")
+    served = [record for record in about if record.action in promotions.SERVING]
+    if served:
+        asked.append(f"it served before, by record {served[-1].sequence}, and was replaced or rolled back since")
+    return asked + [f"the models' book is not whole: {fault}" for fault in audit.read(shop).faults[:1]]
 
 
 def rollback(args: argparse.Namespace) -> None:
-    """Let the champion before this one serve again, by a new signed record."""
-    warehouse(args.shop)
-    made, ended = registry.rollback(args.shop, args.bundle)
+    """Let the champion before this one serve again, by a new signed record. A rollback that was killed after it was
+    signed is finished, and goes no further back; one that is asked for twice at once goes one back."""
+    shop, name = args.shop, args.bundle
+    warehouse(shop)
+    with promotions.deciding(shop, name):
+        interrupted = audit.untold(shop, name)[-1:] if audit.log_file(shop).exists() else []
+        if interrupted and interrupted[0].action == "rollback":
+            (made,) = interrupted
+            earlier = {record.sequence: record for record in promotions.records(shop, name)[0]}
+            ended = earlier.get(made.verdict.get("ended", 0), made)
+            say(f"the rollback to version {made.version} was signed already, as record {made.sequence}: it is finished")
+        else:
+            made, ended = promotions.roll_back(shop, name, audit=audit.read(shop).head)
     print(grid(["bundle", "from version", "to version", "record"],
-               [[f"{args.shop}.{args.bundle}", ended.version, made.version, made.sequence]]))  # fmt: skip
-    print(f"next: python -m models {'index' if args.bundle == 'search' else 'list'} --shop {args.shop}")
-
-
-def rows(shop: str) -> list[dict[str, Any]]:
-    """Every version of every bundle: who serves by the signed records, who asks to by the registry's alias."""
-    out = []
-    for name in BUNDLES:
-        serving = promotions.find_champion(shop, name) if _has_records(shop, name) else None
-        for reason in serving.passed_over if serving else ():
-            say(f"{shop}.{name}: passed over {reason}")
-        for found in registry.versions(shop, name):
-            tags, version = found["tags"], found["version"]
-            champion = serving is not None and serving.bundle.version == version
-            alias = "champion" if champion else "candidate" if "candidate" in found["aliases"] else None
-            figures = {end: float(tags[end]) for end in TAGGED if end in tags}
-            out.append({"bundle": f"{shop}.{name}", "version": version, "kind": tags.get("kind"), "alias": alias,
-                        "metric": tags.get("metric"), **{end: number(figures, end) for end in TAGGED},
-                        "verdict": tags.get("verdict"), "why": tags.get("why")})  # fmt: skip
-    return out
-
-
-def show(args: argparse.Namespace) -> None:
-    """List the versions: as a table, or as JSON for programs."""
-    warehouse(args.shop)
-    found = rows(args.shop)
-    if args.json:
-        print(json.dumps(found))
-        return
-    if not found:
-        raise Problem(
-            f"shop '{args.shop}' has no models yet", do=f"run 'python -m models baseline recommend --shop {args.shop}'"
-        )
-    heads = ["bundle", "version", "kind", "alias", "metric", "mean", "low", "high", "verdict"]
-    print(grid(heads, [[row[head] if head != "version" else str(row[head]) for head in heads] for row in found]))
-    print(f"lies in {home() / args.shop / 'bundles'}; runs in {tracking.tracking_uri()}")
+               [[f"{shop}.{name}", ended.version, made.version, made.sequence]]), flush=True)  # fmt: skip
+    settle(shop, name)
+    print(f"next: python -m models {'index' if name == 'search' else 'list'} --shop {shop}")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.console import Problem
+from jobs.events import Session
 from models.bundle import Bundle
 
 Floats = NDArray[np.float32]
@@ -31,19 +32,27 @@ FEATURES = (
     "history_length", "popularity", "item_28d", "trend", "price", "item_repeats", "item_gap", "als", "als_rank",
 )  # fmt: skip
 
+SERVICE = "recommender_v1"
+"""The feature service of this version of the recommender: what it reads of a visitor and of items, and nothing else."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What a bundle's numbers mean; saved with it. Days for times; `mix` 0 is decayed counts alone, 1 the scorer."""
+    """What a bundle's numbers mean; saved with it. Days for times; `mix` 0 is decayed counts alone, 1 the scorer.
+
+    An item has a vector if at least the share `crowd` of the visitors bought it. `service` names the features it reads.
+    """
 
     kind: str = "scorer"
     half_life: float = 60.0
     similar: int = 200
     popular: int = 200
-    factors: int = 64
+    factors: int = 16
     alpha: float = 4.0
     regularisation: float = 0.05
     mix: float = 1.0
+    crowd: float = 0.0
+    service: str = SERVICE
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class History:
     as_of: float = 0.0
     purchases_28d: float = 0.0
     baskets_28d: float = 0.0
+    touched: Mapping[str, str] = field(default_factory=dict)
+    """What else was done just now, by item: its strongest act."""
 
     @staticmethod
     def of(values: Mapping[str, Any], as_of: datetime | None) -> "History":
@@ -73,6 +84,44 @@ class History:
             float(values.get("purchases_28d") or 0),
             float(values.get("baskets_28d") or 0),
         )
+
+    def with_session(self, session: Session, now: float, half_life: float) -> "History":
+        """The history with what the visitor touches now, each item once, by its strongest act, as the part of a
+        purchase that WORTH says. Training, evaluation and serving all enter a session here and nowhere else.
+
+        `now` is the moment of the question; by a clock that is ahead of it (a shop's data end last night, a visitor
+        clicks today) a touch happened now. A purchase that the history holds already is not counted again. As of `now`
+        after it; a session that is over, or adds nothing, changes nothing.
+        """
+        acts: dict[str, str] = {}
+        for touch in session.touches:
+            if touch.at < session.started or (touch.kind == "purchase" and touch.at <= self.as_of):
+                continue
+            acts[touch.item_id] = max(acts.get(touch.item_id, touch.kind), touch.kind, key=WORTH.__getitem__)
+        if not acts:
+            return self
+        newest = {touch.item_id: float(min(touch.at, now)) for touch in reversed(session.touches)}
+        places = {item: n for n, item in enumerate(self.items)}
+        fresh = [item for item in acts if item not in places]
+        more = np.zeros(len(fresh))
+        times, counts = np.concatenate([self.times, more]), np.concatenate([self.counts, more])
+        decayed = np.concatenate([decayed_at(self, now, half_life), more])
+        places |= {item: len(places) + n for n, item in enumerate(fresh)}
+        for item, act in acts.items():
+            counts[places[item]] += WORTH[act]
+            decayed[places[item]] += WORTH[act]
+            times[places[item]] = max(times[places[item]], newest[item])
+        touched = {item: act for item, act in acts.items() if act != "purchase"}
+        return replace(self, items=(*self.items, *fresh), times=times, counts=counts, decayed=decayed, as_of=now,
+                       touched=touched)  # fmt: skip
+
+
+WORTH: Mapping[str, float] = {"view": 0.1, "dwell": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1.0}
+"""How much of a purchase an act is, as a sign of what the visitor wants now. Chosen, not learnt: see decisions/0022."""
+JUST_NOW: Mapping[str, str] = {
+    "view": "seen just now", "dwell": "looked at just now", "click": "clicked just now",
+    "cart": "put in the cart just now",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -264,6 +313,8 @@ class Recommender:
     items: Items
     settings: Settings
     scorer: Scorer | None = None
+    own_statistics: bool = False
+    """Answer from the bundle's items alone: those of a private bundle are noisy, and fresher ones are not."""
 
     @staticmethod
     def open(bundle: Bundle) -> "Recommender":
@@ -272,13 +323,21 @@ class Recommender:
             raise Problem(f"bundle {bundle.shop}.{bundle.name} {bundle.version} is no recommender",
                           where=str(bundle.folder))  # fmt: skip
         settings = Settings(**{k: v for k, v in bundle.settings.items() if k in Settings.__dataclass_fields__})
-        return Recommender(read_items(bundle), settings, read_scorer(bundle) if settings.kind == "scorer" else None)
+        if settings.service != SERVICE:
+            raise Problem(
+                f"bundle {bundle.shop}.{bundle.name} {bundle.version} reads the features '{settings.service}'",
+                where=str(bundle.folder),
+                do=f"serve it with the code that made it: this code reads '{SERVICE}'",
+            )
+        scorer = read_scorer(bundle) if settings.kind == "scorer" else None
+        return Recommender(read_items(bundle), settings, scorer, own_statistics="privacy" in bundle.settings)
 
     def recommend(self, history: History, now: datetime, k: int = 10, item_stats: ItemStats | None = None) -> list[Hit]:
         """The `k` best items for a visitor with this history, best first, each with its reason.
 
         `item_stats` are fresher values of item_stats by item id (or a function of the ids); what it
-        lacks is taken as it was when the bundle was made. A visitor without history gets what is popular.
+        lacks is taken as it was when the bundle was made; a private bundle takes none. A visitor without history gets
+        what is popular.
         """
         moment = _seconds(now)
         rows, known = known_items(history, self.items)
@@ -326,7 +385,7 @@ class Recommender:
 
     def _fresh(self, chosen: Indices, given: ItemStats | None, now: float) -> Items:
         """The items with fresher statistics where they are given; decayed to the moment of the rest."""
-        if not given:
+        if not given or self.own_statistics:
             return self.items
         ids = [self.items.ids[i] for i in chosen]
         stats = given(ids) if callable(given) else given
@@ -349,6 +408,9 @@ class Recommender:
         n: int, score: float,
     ) -> Hit:  # fmt: skip
         item = self.items.ids[chosen[n]]
+        if n < len(known) and item in history.touched:
+            return Hit(item, score, {"source": "session", "worth": WORTH[history.touched[item]],
+                                     "says": JUST_NOW[history.touched[item]]})  # fmt: skip
         if n < len(known):
             row = int(rows[n])
             count, days = int(history.counts[row]), max(0.0, (now - float(history.times[row])) / DAY)

@@ -4,16 +4,18 @@ MLflow shows versions, aliases and verdicts to people; who serves is decided by 
 models/promotions.py, which anyone who may move an alias cannot write.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.console import Refused
+from jobs.console import Problem, Refused
 from models import promotions, tracking
 from models.bundle import Bundle, bundles, keep, open_bundle
 from models.promotions import champion
 
-__all__ = ["candidate", "champion", "promote", "refuse", "register", "rollback", "tag", "versions"]
+__all__ = ["candidate", "champion", "follow", "promote", "register", "tag", "versions"]
 
 
 def _model(shop: str, name: str) -> str:
@@ -70,7 +72,8 @@ def _aliased(live: Any, shop: str, name: str, alias: str) -> int | None:
 
 def candidate(shop: str, name: str) -> Bundle | None:
     """The bundle that asks to serve, or None."""
-    version = _aliased(tracking.client(), shop, name, "candidate")
+    with _reached():
+        version = _aliased(tracking.client(), shop, name, "candidate")
     return None if version is None else open_bundle(bundles(shop, name) / str(version))
 
 
@@ -81,34 +84,70 @@ def tag(shop: str, name: str, version: int, values: Mapping[str, Any]) -> None:
         live.set_model_version_tag(_model(shop, name), str(version), key, str(value)[:4000])
 
 
+def tags(shop: str, name: str, version: int) -> dict[str, str]:
+    """The words on a version."""
+    return dict(tracking.client().get_model_version(_model(shop, name), str(version)).tags)
+
+
 def promote(
-    bundle: Bundle, *, report: str = "", verdict: Mapping[str, Any], action: promotions.Action = "promote"
+    bundle: Bundle, *, verdict: Mapping[str, Any], action: promotions.Action = "promote", **signed: Any
 ) -> promotions.Record:
-    """Let `bundle` serve: the signed record first, which decides, then the alias that shows it."""
+    """Let `bundle` serve, by a signed record, which alone decides; `follow` shows it. `signed` is what else it holds:
+    report, policy, approval, audit."""
     if not verdict.get("accepted"):
         raise Refused(f"{bundle.shop}.{bundle.name} {bundle.version} was not accepted", do="see the report")
-    record = promotions.serve(bundle.shop, bundle, action, report=report, verdict=verdict)
-    live, model = tracking.client(), _model(bundle.shop, bundle.name)
-    live.set_registered_model_alias(model, "champion", str(bundle.version))
-    if _aliased(live, bundle.shop, bundle.name, "candidate") == bundle.version:
-        live.delete_registered_model_alias(model, "candidate")
-    tag(bundle.shop, bundle.name, bundle.version, {"verdict": action, "why": verdict.get("why", "")})
-    return record
+    return promotions.serve(bundle.shop, bundle, action, verdict=verdict, **signed)
 
 
-def refuse(bundle: Bundle, *, report: str, verdict: Mapping[str, Any]) -> promotions.Record:
-    """Record that `bundle` was refused, and why. The champion goes on serving."""
-    record = promotions.append(bundle.shop, bundle, "refuse", report=report, verdict=verdict)
-    tag(bundle.shop, bundle.name, bundle.version, {"verdict": "refused", "why": verdict.get("why", "")})
-    return record
+def follow(shop: str, name: str, decided: Iterable[promotions.Record] = ()) -> None:
+    """Let MLflow show what the signed records say: `champion` at who serves, `candidate` no more at it, and each
+    version of `decided` with its verdict. A `Problem` if MLflow does not answer: nothing but what it shows is lost."""
+    now = promotions.find_champion(shop, name)
+    if now is None:
+        return
+    with _reached():
+        live, model = tracking.client(), _model(shop, name)
+        _ensure(live, model)
+        shown = _aliased(live, shop, name, "champion")
+        if shown != now.bundle.version:
+            live.set_registered_model_alias(model, "champion", str(now.bundle.version))
+        if _aliased(live, shop, name, "candidate") == now.bundle.version:
+            live.delete_registered_model_alias(model, "candidate")
+        for record in decided:
+            for version, words in _words(record):
+                tag(shop, name, version, words)
 
 
-def rollback(shop: str, name: str) -> tuple[promotions.Record, promotions.Record]:
-    """The champion before this one serves again; returns its new record and the record that ended."""
-    made, ended = promotions.roll_back(shop, name)
-    tracking.client().set_registered_model_alias(_model(shop, name), "champion", str(made.version))
-    tag(shop, name, ended.version, {"verdict": "rolled back"})
-    return made, ended
+def _words(record: promotions.Record) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What versions are told of a decision: version and tags."""
+    why = record.verdict.get("why", "")
+    if record.action == "rollback":
+        earlier = {each.sequence: each for each in promotions.records(record.shop, record.name)[0]}
+        ended = earlier.get(record.verdict.get("ended", 0))
+        if ended is not None:
+            yield ended.version, {"verdict": "rolled back"}
+        return
+    told = {"verdict": "refused" if record.action == "refuse" else record.action, "why": why}
+    approval = record.approval or {}
+    if approval:
+        told |= {f"review.{word}": approval.get(word, "") for word in ("decision", "responder", "reason")}
+    yield record.version, told
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """MLflow's own words, and those of its database and its wire, as one `Problem`."""
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as fault:
+        first = (str(fault).strip().splitlines() or [""])[0][:200]
+        what, do = (
+            f"the model registry does not answer ({type(fault).__name__}: {first})",
+            "start it, then run this again",
+        )
+        raise Problem(what, where=tracking.tracking_uri(), do=do) from fault
 
 
 def versions(shop: str, name: str) -> list[dict[str, Any]]:
@@ -120,7 +159,13 @@ def versions(shop: str, name: str) -> list[dict[str, Any]]:
         for alias, version in registered.aliases.items():
             aliases.setdefault(int(version), []).append(alias)
     rows = [
-        {"version": int(v.version), "aliases": sorted(aliases.get(int(v.version), [])), "tags": dict(v.tags)}
+        {
+            "version": int(v.version),
+            "aliases": sorted(aliases.get(int(v.version), [])),
+            "tags": dict(v.tags),
+            "run": v.run_id or None,
+            "registered_at": datetime.fromtimestamp(v.creation_timestamp / 1000, UTC),
+        }
         for v in found
     ]
     return sorted(rows, key=lambda row: -int(str(row["version"])))

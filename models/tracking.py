@@ -21,12 +21,13 @@ from jobs.console import say
 from jobs.warehouse import code_version, home
 from models.statistics import Interval
 
+WHERE = "MLFLOW_TRACKING_URI"
 PROCESS, HOST = "endcap.process", "endcap.host"
 
 
 def tracking_uri() -> str:
     """Where runs are kept."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get(WHERE) or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
 
 
 @contextmanager
@@ -49,14 +50,20 @@ def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A server that does not answer is told of in seconds: 7 tries of 120 seconds each, with pauses, are its own ways.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its many dependencies, at import
         import mlflow
         from mlflow.tracking import MlflowClient
 
         _quiet()
+        told = os.environ.get(WHERE)
         with locked("start"):
             mlflow.set_tracking_uri(uri)
+            if told is None:
+                os.environ.pop(WHERE, None)  # MLflow sets it; another home in this process has another store
             made = MlflowClient(tracking_uri=uri, registry_uri=uri)
             made.search_experiments(max_results=1)
     return made
@@ -121,12 +128,12 @@ class Run:
         self.live.log_batch(self.id, metrics=[Metric(_named(n), float(v), now, step) for n, v in values.items()])
 
     def intervals(self, values: Mapping[str, Interval | Mapping[str, Any]]) -> None:
-        """Metrics and the ends of their intervals: NAME, NAME.low, NAME.high."""
-        flat: dict[str, float] = {}
+        """Metrics and the ends of their intervals: NAME, NAME.low, NAME.high; an end that nobody knows is left out."""
+        flat: dict[str, float | None] = {}
         for name, interval in values.items():
             found = interval.as_dict() if isinstance(interval, Interval) else interval
             flat |= {name: found["mean"], f"{name}.low": found["low"], f"{name}.high": found["high"]}
-        self.metrics(flat)
+        self.metrics({name: value for name, value in flat.items() if value is not None})
 
     def interval(self, name: str, interval: Interval | Mapping[str, Any]) -> None:
         """One metric with its interval."""

@@ -24,7 +24,7 @@ def _daemon(folder: Path, name: str, *words: str) -> "subprocess.Popen[bytes]":
                                 start_new_session=True)  # fmt: skip
 
 
-def _told(path: Path, pattern: str, seconds: float = 60) -> str:
+def _told(path: Path, pattern: str, seconds: float = 240) -> str:
     """What a daemon says in its log, waited for."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

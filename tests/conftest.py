@@ -4,12 +4,17 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.kills import Undisturbed
+
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 os.environ.setdefault("ENDCAP_SPARK_MASTER", "local[2]")
+for library in ("OMP", "OPENBLAS"):  # a process of the tests for each core: more threads only wait for one another
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault("ENDCAP_SPARK_CONF", "spark.driver.memory=1g;spark.sql.shuffle.partitions=2")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +64,28 @@ def jobs(spark: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., "subpr
         return subprocess.CompletedProcess(words, code, told.out, told.err)
 
     return _jobs
+
+
+@pytest.fixture(scope="session")
+def run_here(spark: Any) -> Callable[..., None]:
+    """Runs `jobs WORDS` on a home (first argument) within the tests' own session; fails if it fails."""
+    from jobs.__main__ import parser
+    from jobs.console import run_command
+
+    def _run(home: Path, *words: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ENDCAP_HOME", str(home))
+            assert run_command(parser(), words) == 0, words
+
+    return _run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(run_here: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> "Undisturbed":
+    """A small shop before and after each of two steps, made once. Tests take copies of links (`kills.copied`)."""
+    from tests.kills import undisturbed
+
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"), ["clean", "anonymise"], run_here)
 
 
 @pytest.fixture

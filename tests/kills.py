@@ -2,7 +2,8 @@
 
 Two kinds. **Points**: `import`, which needs no Spark, ends at once just before its n-th act on the file system (a file
 opened, a folder made, a name replaced or removed); the points are spread evenly over all there are. **Spark**: a real
-step over a real shop is killed at a random moment: the whole process group, its JVM alone, or one Python worker alone.
+step over a real shop is killed when a random share of what it writes is there: the whole process group, its JVM alone,
+or one Python worker alone.
 
 After each kill everything that is visible must be whole (the hash of its files is that of its mark), and be either
 what stood there before or what an undisturbed run gives; after the step is run again, all of it the latter.
@@ -17,45 +18,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.tables import ZONES
 from jobs.warehouse import State, Warehouse, fingerprint
+from tests.crashing import Crash, crashing
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOP = "sample"
 STATES: tuple[State, ...] = ("proposed", "published")
 WEEK = ["--first=2017-08-14", "--last=2017-08-20"]
-AT = "ENDCAP_CRASH_AT"  # number of the act before which to end; 0 counts only
-ACTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
-STEPS = (["clean"], ["anonymise"], ["validate"], ["aggregate"])
+STEPS = ("clean", "anonymise", "validate", "aggregate")
 VICTIMS = ("group", "jvm", "worker")
 TRIES = 5
 Hashes = dict[str, str]
-
-CHILD = f"""
-import os, sys
-import jobs.warehouse as w
-from concurrent.futures import ThreadPoolExecutor
-w.ThreadPoolExecutor = lambda threads: ThreadPoolExecutor(1)  # so that the n-th act is the same in every run
-home, at, seen = os.environ["ENDCAP_HOME"], int(os.environ["{AT}"]), 0
-def watch(event, args):
-    global seen
-    if event in {ACTS!r} and str(args[0]).startswith(home + "/{SHOP}/warehouse"):
-        if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)):
-            return
-        seen += 1
-        if seen == at:
-            os._exit(137)
-sys.addaudithook(watch)
-from jobs.__main__ import parser
-from jobs.console import run_command
-code = run_command(parser(), sys.argv[1:])
-print("acts", seen)
-sys.exit(code)
-"""
+Run = Callable[..., Any]
+"""Runs `jobs WORDS` on a home (first argument) to its end, and fails if it fails."""
 
 
 @dataclass(frozen=True)
@@ -105,51 +86,70 @@ def copied(home: Path, to: Path) -> Path:
     return to
 
 
-def imported(home: Path) -> Path:
+def finish(home: Path, *words: str) -> None:
+    """A command run to its end, in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "jobs", *words], env=environ(home), cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def imported(home: Path, run: Run = finish) -> Path:
     """A home that holds the small shop's raw tables, and its key: without one each copy would make its own."""
     home.mkdir(parents=True)
-    finish(home, "import", SHOP, "--scale=0.05", "--tables=items,visitors,searches,interactions")
+    run(home, "import", SHOP, "--scale=0.05", "--tables=items,visitors,searches,interactions")
     make = f"from jobs.pseudonyms import load_key; load_key({SHOP!r})"
     subprocess.run([sys.executable, "-c", make], env=environ(home), cwd=ROOT, check=True)
     return home
 
 
-def finish(home: Path, *words: str) -> float:
-    """A command run to its end; seconds."""
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "jobs", *words], env=environ(home), cwd=ROOT,
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return time.monotonic() - began
+@dataclass(frozen=True)
+class Undisturbed:
+    """Homes by step: as they were before it, and as it left them."""
+
+    before: Mapping[str, Path]
+    after: Mapping[str, Path]
+
+
+def undisturbed(folder: Path, steps: Sequence[str], run: Run = finish) -> Undisturbed:
+    """The small shop imported, and these steps run one after another: a home for each, linked to the one before."""
+    before, after, home = {}, {}, imported(folder / "imported", run)
+    for step in steps:
+        before[step], home = home, copied(home, folder / f"after-{step}")
+        run(home, step, "--shop", SHOP)
+        after[step] = home
+    return Undisturbed(before, after)
 
 
 # Points of publishing -------------------------------------------------------------------------
 
 
-def crash(home: Path, at: int) -> tuple[int, int]:
-    """`import` of another seed, ended before its act number `at` (0: never): exit code, acts."""
-    words = ["import", SHOP, "--scale=0.1", "--seed=2", *WEEK]
-    done = subprocess.run([sys.executable, "-c", CHILD, *words], env=environ(home, **{AT: str(at)}), cwd=ROOT,
-                          capture_output=True, text=True)  # fmt: skip
-    told = [line for line in done.stdout.splitlines() if line.startswith("acts ")]
-    return done.returncode, int(told[-1].split()[1]) if told else 0
+LOAD = """
+import jobs.importing, jobs.simulator
+import openlineage.client.facet_v2, pandas, pyarrow.compute, pyarrow.parquet
+"""
 
 
 def points(folder: Path, count: int, tell: Callable[[Outcome], None]) -> None:
     """`count` crash points, spread over all acts of publishing a week of the generated shop over another one."""
-    old, new = folder / "old", folder / "new"
+    with crashing(LOAD, f"/{SHOP}/warehouse") as crash:
+        _points(folder, count, tell, crash)
+
+
+def _points(folder: Path, count: int, tell: Callable[[Outcome], None], crash: Crash) -> None:
+    old, new, seed = folder / "old", folder / "new", ["import", SHOP, "--scale=0.05", *WEEK, "--seed"]
     old.mkdir(parents=True)
-    finish(old, "import", SHOP, "--scale=0.1", "--seed=1", *WEEK)
-    code, acts = crash(copied(old, new), 0)
+    code, _ = crash(old, 0, *seed, "1")
+    assert code == 0, code
+    code, acts = crash(copied(old, new), 0, *seed, "2")
     assert code == 0 and acts, (code, acts)
     before, after = visible(old)[0], visible(new)[0]
     assert before != after
     for n in range(count):
         at = 1 + n * acts // count
         home = copied(old, folder / "now")
-        code, _ = crash(home, at)
+        code, _ = crash(home, at, *seed, "2")
         fault = judge(home, before, after) if code == 137 else f"exit code {code} at a crash point"
-        if not fault and (crash(home, 0)[0] or visible(home) != (after, [])):
+        if not fault and (crash(home, 0, *seed, "2")[0] or visible(home) != (after, [])):
             fault = "other bytes than an undisturbed run"
         tell(Outcome(f"act {at} of {acts}", code == 137, fault))
 
@@ -188,56 +188,57 @@ def kill(running: "subprocess.Popen[bytes]", victim: str) -> bool:
     return True
 
 
-def spark(folder: Path, count: int, seed: int, tell: Callable[[Outcome], None]) -> None:
-    """`count` kills of real steps at random moments of `seed`."""
-    rng, home = random.Random(seed), imported(folder / "whole")
-    steps = [words[0] for words in STEPS]
-    plan = [(steps[n % len(steps)], VICTIMS[n % len(VICTIMS)], rng.uniform(0.25, 0.95)) for n in range(count)]
-    homes, seconds, after = dict[str, Path](), dict[str, float](), dict[str, Hashes]()
-    for step in steps[:count]:
-        homes[step] = copied(home, folder / f"before-{step}")
-        seconds[step] = finish(home, step, "--shop", SHOP)
-        after[step] = visible(home)[0]
+def written(home: Path) -> int:
+    """How many files and folders the shop's tables are."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(home / SHOP / "warehouse"))
+
+
+def spark(folder: Path, whole: Undisturbed, count: int, seed: int, tell: Callable[[Outcome], None],
+          run: Run = finish) -> None:  # fmt: skip
+    """`count` kills of real steps at random moments of `seed`: when so much of what a step writes is there."""
+    rng, steps = random.Random(seed), list(whole.before)
+    plan = [(steps[n % len(steps)], VICTIMS[n % len(VICTIMS)], rng.uniform(0.05, 0.95)) for n in range(count)]
     for step, victim, share in plan:
-        before = visible(homes[step])[0]
+        before, after = visible(whole.before[step])[0], visible(whole.after[step])[0]
+        least, most = written(whole.before[step]), written(whole.after[step])
         for _ in range(TRIES):
-            now = copied(homes[step], folder / "now")
-            hit, code = struck(now, step, victim, share * seconds[step])
+            now = copied(whole.before[step], folder / "now")
+            hit, code = struck(now, step, victim, least + share * (most - least))
             if hit:
                 break
             # It was over by then, or had no such process: sooner, and whatever runs it.
             share, victim = share * 0.7, "jvm" if victim == "worker" else victim
-        fault = judge(now, before, after[step])
+        fault = judge(now, before, after)
         if not fault:
-            finish(now, step, "--shop", SHOP)
-            if visible(now) != (after[step], []):
+            run(now, step, "--shop", SHOP)
+            if visible(now) != (after, []):
                 fault = "other bytes than an undisturbed run"
         tell(Outcome(f"{step}, {victim} at {share:.0%}, exit {code}", hit, fault))
 
 
-def struck(home: Path, step: str, victim: str, wait: float) -> tuple[bool, int]:
-    """A step begun, and killed after `wait` seconds: whether there was something to kill, and its exit code."""
+def struck(home: Path, step: str, victim: str, at: float) -> tuple[bool, int]:
+    """A step begun, and killed once `at` files and folders are there: whether there was something to kill, and its
+    exit code."""
     running = subprocess.Popen(
         [sys.executable, "-m", "jobs", step, "--shop", SHOP], env=environ(home), cwd=ROOT, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    time.sleep(wait)
+    while running.poll() is None and written(home) < at:
+        time.sleep(0.05)
     hit = kill(running, victim)
     return hit, running.wait(timeout=300)
 
 
-def at_once(folder: Path) -> str:
+def at_once(folder: Path, whole: Undisturbed) -> str:
     """Two attempts of one step at the same time: the fault they left, or ''."""
-    home = imported(folder / "both")
-    alone = copied(home, folder / "alone")
-    finish(alone, "clean", "--shop", SHOP)
+    home = copied(whole.before["clean"], folder / "both")
     words = [sys.executable, "-m", "jobs", "clean", "--shop", SHOP]
     both = [subprocess.Popen(words, env=environ(home), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                              text=True) for _ in range(2)]  # fmt: skip
     told = [(running.communicate()[1], running.returncode) for running in both]
     if any(code for _, code in told):
         return "a run failed: " + "; ".join(text[-300:] for text, code in told if code)
-    return "" if visible(home) == visible(alone) else "other bytes than one run alone"
+    return "" if visible(home) == visible(whole.after["clean"]) else "other bytes than one run alone"
 
 
 def main(argv: list[str]) -> int:
@@ -258,8 +259,9 @@ def main(argv: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="endcap-kills-"))
     try:
         points(folder / "points", args.points, tell)
-        spark(folder / "spark", args.spark, args.seed, tell)
-        tell(Outcome("two attempts at once", False, at_once(folder / "both")))
+        whole = undisturbed(folder / "whole", STEPS)
+        spark(folder, whole, args.spark, args.seed, tell)
+        tell(Outcome("two attempts at once", False, at_once(folder, whole)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     bad = [outcome for outcome in outcomes if outcome.fault]

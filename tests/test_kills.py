@@ -16,12 +16,15 @@ def test_import_ended_at_any_act_leaves_old_or_new_and_the_next_run_gives_the_sa
 
 
 @pytest.mark.long
-def test_steps_of_spark_killed_at_random_moments_likewise(tmp_path: Path) -> None:
+def test_steps_of_spark_killed_at_random_moments_likewise(
+    tmp_path: Path, undisturbed: kills.Undisturbed, run_here: kills.Run
+) -> None:
     outcomes: list[kills.Outcome] = []
-    kills.spark(tmp_path, 2, 1, outcomes.append)
+    kills.spark(tmp_path, undisturbed, 2, 1, outcomes.append, run_here)
     assert [outcome for outcome in outcomes if outcome.fault] == []
+    assert sum(outcome.hit for outcome in outcomes) == 2
 
 
 @pytest.mark.long
-def test_two_attempts_at_once_give_the_bytes_of_one(tmp_path: Path) -> None:
-    assert kills.at_once(tmp_path) == ""
+def test_two_attempts_at_once_give_the_bytes_of_one(tmp_path: Path, undisturbed: kills.Undisturbed) -> None:
+    assert kills.at_once(tmp_path, undisturbed) == ""

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(tempfile.mkdtemp(prefix="endcap-demo-"))
     os.environ.update({**QUIET, "ENDCAP_HOME": str(folder), "ENDCAP_SPARK_CONF": "spark.driver.memory=1g"})
     try:
-        print(_shown(), flush=True)
+        _show()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{time.monotonic() - began:.0f} s on a generated shop of {SCALE} of its usual size, in a home of its own,")
@@ -102,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _shown() -> str:
-    """Run the steps, and what to show of them."""
+def _show() -> None:
+    """Run the steps, and print what there is to see as soon as it is there."""
     from jobs.spark import session
 
     steps(SCALE, (), FED)
@@ -112,7 +112,9 @@ def _shown() -> str:
         beside.submit(subprocess.run, [sys.executable, "-m", "models", "list", "--shop", SHOP], capture_output=True)
         for name in TABLES:
             step([name, "--shop", SHOP])
+            if name == "validate":
+                print(f"\nSearches, cleaned:\n{before_and_after()}\n", flush=True)
     step(["examples", "recommender", "--shop", SHOP])
     models("baseline", "recommend")
     answer = models("recommend", a_visitor(), "--k", "3")
-    return f"\nSearches, cleaned:\n{before_and_after()}\n\nRecommended to the visitor who bought most:\n{answer}"
+    print(f"\nRecommended to the visitor who bought most:\n{answer}", flush=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from jobs import rights
 from jobs.console import OK, REFUSED, Problem, grid
 from jobs.house import environment, processes
 from jobs.warehouse import home
@@ -150,6 +151,24 @@ def judge_home(folder: Path) -> Finding:
     return Finding("home", PASS, f"{folder}{'' if folder.exists() else ' (will be made)'}")
 
 
+def judge_rights(folder: Path) -> Finding:
+    """The closed zone of every shop its owner's alone, and nothing open to whoever it is not for."""
+    found = [each for shop in sorted(folder.glob("*/warehouse")) for each in rights.too_open(shop.parent)]
+    if not found:
+        return Finding("rights", PASS, "every shop's folders are shut to others")
+    told = f"{len(found)} folders are open to others, first {found[0][0]} (mode {found[0][1]:o})"
+    return Finding("rights", FAIL, told, "; ".join(f"chmod {wanted:o} {path}" for path, _, wanted in found[:4]))
+
+
+def judge_encryption(folder: Path) -> Finding:
+    """Whether raw data would lie on a lost disk in clear, as far as this machine can tell."""
+    there = nearest(folder)
+    if rights.encrypted(there):
+        return Finding("encryption", PASS, f"{there} lies on an encrypted volume")
+    mend = "put ENDCAP_HOME on an encrypted volume (docs/decisions/0016); nothing, if the host's disks are encrypted"
+    return Finding("encryption", WARN, f"{there} lies on no volume that this machine encrypts", mend)
+
+
 def judge_orphans(left: Iterable[int]) -> Finding:
     """Processes that an earlier start left behind."""
     found = list(left)
@@ -191,6 +210,8 @@ def examine() -> list[Finding]:
         judge_versions(constraints.read_text() if constraints.is_file() else ""),
         *(judge_extra(extra, modules) for extra, modules in EXTRAS.items()),
         judge_home(home()),
+        judge_rights(home()),
+        judge_encryption(home()),
         judge_orphans([*orphans(), *runners_left()]),
         judge_browser(shutil.which),
     ]

@@ -245,6 +245,10 @@ def _evaluated(name: str, report: Any) -> str:
     test = report.get("test") or {}
     told = ", ".join(f"{key} {show(value)}" for key, value in test.items())
     rest = {k: v for k, v in report.items() if k not in ("systems", "examples", "data", "test", "paired")}
+    rest["privacy"] = {
+        name: {key: value for key, value in found.items() if key != "curve"}
+        for name, found in (report.get("privacy") or {}).items()
+    }
     headers, rows = systems(report)
     return _section(
         f"{name}: metrics with 95 % intervals",

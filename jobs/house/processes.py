@@ -78,8 +78,21 @@ def command(pid: int) -> str:
         return "(gone)"
 
 
+def own_memory(pids: Iterable[int]) -> int:
+    """Bytes resident in these processes without files' pages: too many where forks share some, but cheap to read."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            _, resident, shared, *_ = (PROC / str(pid) / "statm").read_text().split()
+            total += (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
 def proportional_memory(pids: Iterable[int]) -> int:
-    """Bytes of memory held by these processes together; shared pages are counted once (PSS)."""
+    """Bytes of memory held by these processes together; shared pages are counted once (PSS).
+
+    Dear: the kernel walks all pages of a process and holds its map meanwhile, 0.1 s for 2 GB.
+    """
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):

@@ -1,15 +1,17 @@
 """Runs DAGs in this process with Airflow's own `dag.test()`: no scheduler, the same database, the same grid.
 
-    python -m jobs.house.runner PROGRESS '[["refresh_data", {"shop": "sample"}], ...]'
+    python -m jobs.house.runner PROGRESS '[[["refresh_data", {"shop": "sample"}]], ...]'
 
+The plan is a list of stages, each a list of runs (DAG, conf) that go side by side, as the scheduler would have them.
 One JSON line for each task that starts or ends goes to the file PROGRESS; Airflow's own talk goes to standard
-output. Exit code 0 if all DAGs succeed, 1 otherwise; a DAG runs only if the one before it succeeded.
+output. Exit code 0 if all runs succeed, 1 otherwise; a stage begins only if the one before it succeeded.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +50,14 @@ def close_stale_runs(dag_id: str) -> int:
 
 
 def watched(dag: Any, tell: Callable[..., None]) -> Any:
-    """The DAG, telling of each task when it starts and how it ends. A failure is final: a person is watching."""
+    """The DAG, telling of each task that is not skipped when it starts and how it ends.
+
+    A failure is final: a person is watching.
+    """
 
     def started(context: Any) -> None:
-        tell(event="start", task=context["ti"].task_id)
+        if getattr(context["task"], "when", "yes") == "yes":
+            tell(event="start", task=context["ti"].task_id)
 
     def ended(state: str) -> Callable[[Any], None]:
         def told(context: Any) -> None:
@@ -65,30 +71,46 @@ def watched(dag: Any, tell: Callable[..., None]) -> Any:
         task.on_execute_callback = [started]
         task.on_success_callback = [ended("success")]
         task.on_failure_callback = [ended("failed")]
-        task.on_skipped_callback = [ended("skipped")]
     return dag
 
 
-def main(argv: list[str]) -> int:
-    """Run each DAG in turn."""
-    progress, plan = Path(argv[0]), json.loads(argv[1])
+def perform(progress: Path, dag_id: str, conf: dict[str, Any]) -> bool:
+    """Run one DAG to its end; whether it succeeded."""
     with progress.open("a", encoding="utf-8") as stream:
-        for dag_id, conf in plan:
 
-            def tell(dag: str = dag_id, **what: Any) -> None:
-                stream.write(json.dumps({"dag": dag, "at": time.time(), **what}) + "\n")
-                stream.flush()
+        def tell(**what: Any) -> None:
+            stream.write(json.dumps({"dag": dag_id, "at": time.time(), **what}) + "\n")
+            stream.flush()
 
-            dag = watched(load(dag_id), tell)
+        try:
+            run = watched(load(dag_id), tell).test(run_conf=conf)
+        except Exception as fault:
+            tell(event="refused", why=f"{type(fault).__name__}: {str(fault).splitlines()[0][:300]}")
+            return False
+        tell(event="done", state=str(run.state), run=run.run_id)
+        return str(run.state) == "success"
+
+
+def alone(*run: Any) -> None:
+    """`perform`, in a process of its own."""
+    sys.exit(0 if perform(*run) else 1)
+
+
+def main(argv: list[str]) -> int:
+    """Run each stage in turn."""
+    progress, plan = Path(argv[0]), json.loads(argv[1])
+    for stage in plan:
+        for dag_id in {dag_id for dag_id, _ in stage}:
             close_stale_runs(dag_id)
-            try:
-                run = dag.test(run_conf=conf)
-            except Exception as fault:
-                tell(event="refused", why=f"{type(fault).__name__}: {str(fault).splitlines()[0][:300]}")
-                return 1
-            tell(event="done", state=str(run.state), run=run.run_id)
-            if str(run.state) != "success":
-                return 1
+        (dag_id, conf), *others = stage
+        beside = [get_context("spawn").Process(target=alone, args=(progress, *other)) for other in others]
+        for process in beside:
+            process.start()
+        good = perform(progress, dag_id, conf)
+        for process in beside:
+            process.join()
+        if not good or any(process.exitcode for process in beside):
+            return 1
     return 0
 
 

@@ -30,6 +30,7 @@ from jobs.warehouse import home, in_threads, warehouse, write_atomically
 MARK = "ENDCAP_RUN"
 TEACHES = {"encoder": {"items", "judgements"}, "recommender": {"items", "visitors", "interactions"}}
 """The tables without which a model can neither be taught nor judged."""
+STEP = 1.03  # memory is measured again when it has grown so much: the peak is true to 3 %
 ASKED = 3  # examples of each kind at the end
 
 
@@ -78,20 +79,28 @@ class Told:
 
 @dataclass
 class Meter:
-    """Peak memory (PSS, bytes) of all processes that bear a mark, sampled twice a second at most."""
+    """Peak memory (PSS, bytes) of all processes that bear a mark, looked at twice a second.
+
+    PSS slows down whom it measures, so it is taken only when there is more memory than when the tasks began.
+    """
 
     mark: str
     told: Told
     peak: int = 0
+    taken: tuple[list[str], int] = ([], 0)  # tasks, and memory of their own, when PSS was last taken
     stop: threading.Event = field(default_factory=threading.Event)
 
     def sample(self) -> None:
         """Measure once."""
-        now = processes.proportional_memory([os.getpid(), *processes.marked(MARK, self.mark, home())])
+        pids = [os.getpid(), *processes.marked(MARK, self.mark, home())]
+        tasks = [task for task in self.told.tasks if not task.ended]
+        names, own = [task.name for task in tasks], processes.own_memory(pids)
+        if names == self.taken[0] and own < STEP * self.taken[1]:
+            return
+        self.taken, now = (names, own), processes.proportional_memory(pids)
         self.peak = max(self.peak, now)
-        for task in self.told.tasks[-1:]:
-            if not task.ended:
-                task.peak = max(task.peak, now)
+        for task in tasks:
+            task.peak = max(task.peak, now)
 
     def run(self) -> None:
         """Measure until told to stop."""
@@ -159,10 +168,13 @@ def learnable(args: argparse.Namespace) -> list[str]:
     return [model for model, needed in TEACHES.items() if needed <= shop.fed]
 
 
-def confs(args: argparse.Namespace, models: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """What each DAG is triggered with. A Param that was not given is left to the DAG."""
+def confs(args: argparse.Namespace, models: list[str]) -> list[list[tuple[str, dict[str, Any]]]]:
+    """What each DAG is triggered with, in stages: data first, then each model, side by side.
+
+    A Param that was not given is left to the DAG.
+    """
     refresh: dict[str, Any] = {"shop": args.shop, "examples": models}
-    train: dict[str, Any] = {"shop": args.shop, "models": models}
+    train: dict[str, Any] = {"shop": args.shop, "review": "later"}  # nobody can answer a run without a scheduler
     if args.folder:
         address = is_address(args.folder)
         refresh["folder"] = args.folder if address else str(Path(args.folder).expanduser().resolve())
@@ -171,7 +183,8 @@ def confs(args: argparse.Namespace, models: list[str]) -> list[tuple[str, dict[s
             refresh[name] = getattr(args, name).isoformat()
     if args.pairs is not None:
         train["pairs"] = args.pairs
-    return [("refresh_data", refresh), *([("train_models", train)] if models else [])]
+    learning = [("train_models", train | {"models": [model]}) for model in models]
+    return [[("refresh_data", refresh)], *([learning] if learning else [])]
 
 
 def check(args: argparse.Namespace) -> None:
@@ -193,6 +206,11 @@ def check(args: argparse.Namespace) -> None:
             raise Usage(f"--{name} {value} is yet to come", do="give a day of the shop's data")
     if args.pairs is not None and args.pairs < 1:
         raise Usage(f"--pairs {args.pairs} is below 1", do="give how many training pairs the encoder may see")
+    if os.environ.get("ENDCAP_REVIEW") == "human":
+        raise Problem(
+            "ENDCAP_REVIEW=human: a reviewer is asked, and only a scheduler can wait for the answer",
+            do="'make up', and trigger refresh_data, then train_models in its page",
+        )
     findings = doctor.machine()
     doctor.require(findings)
     for finding in findings:
@@ -283,7 +301,10 @@ def examples(shop: str, models: list[str]) -> list[dict[str, Any]]:
     """Three searches and three recommendations, answered by the champions."""
     asked: dict[str, list[str]] = {}
     if "encoder" in models:
-        asked["search"] = _some(shop, "safe", "searches", "query") or _some(shop, "safe", "judgements", "query")
+        # The page leaves the platform: of what visitors typed, only what enough of them did (`jobs.tables`).
+        logged = warehouse(shop).days("safe", "searches")
+        asked["search"] = _some(shop, "stats", "query_stats", "query") if logged else _some(
+            shop, "safe", "judgements", "query")  # fmt: skip
     if "recommender" in models:
         asked["recommend"] = _some(shop, "clean", "interactions", "visitor_id")
 

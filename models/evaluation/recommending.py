@@ -5,9 +5,8 @@ The baselines stand in the same table: popularity, purchase counts, counts halve
 and the last two added up.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,12 @@ import numpy as np
 from jobs.console import Refused, narrate
 from jobs.warehouse import code_version, warehouse
 from models.bundle import Bundle, building, seal
-from models.evaluation.metrics import coverage, ndcg, recall
+from models.evaluation.attacks import attacked, attributes, unknown_members
+from models.evaluation.comparing import LEVEL, beyond_right, latencies, paired, reproduced, sizes
+from models.evaluation.metrics import Grades, coverage, measured
+from models.evaluation.segments import judged as judged_segments
+from models.evaluation.segments import missing, of_visitors, shelves
+from models.evaluation.targets import SERVED, quasi_identifiers, recommender_targets, recommender_vectors
 from models.recommender import (
     DAY,
     Floats,
@@ -32,11 +36,12 @@ from models.recommender import (
     top,
     write_items,
 )
-from models.statistics import bootstrap_mean, paired_bootstrap
+from models.statistics import bootstrap_mean
 from models.training.recommender import (
     Question,
     data_names,
     items_at,
+    members,
     read_purchases,
     read_questions,
     served_moment,
@@ -44,8 +49,14 @@ from models.training.recommender import (
 )
 
 PRIMARY = "ndcg@10"
+FIGURES = (PRIMARY, "recall@10", "hit@10")
+LATER = {"ndcg@10": "ndcg_28d@10", "recall@10": "recall_28d@10"}
 K = 10
 DRAWS = 2_000  # of each system's own interval; the deciding paired one takes more
+CALLS = 200  # answers whose latency is measured
+WARM = 10  # answers before that
+TWICE = 256  # visitors whom the candidate answers a second time: as many as are answered at once
+EXEMPT = "scores are comparable within one answer only: they order it, and are no probabilities"
 Ranker = Callable[[Question, Floats | None], list[str]]
 
 
@@ -107,22 +118,21 @@ def bundle_ranker(recommender: Recommender) -> Ranker:
 
 
 def figures(ranked: list[list[str]], questions: list[Question]) -> dict[str, list[float]]:
-    """Each metric of each question, in their order."""
-    pairs = list(zip(ranked, questions, strict=True))
-    return {
-        "ndcg@10": [ndcg(r, dict.fromkeys(q.next_basket, 1), K) for r, q in pairs],
-        "recall@10": [recall(r, q.next_basket, K) for r, q in pairs],
-        "ndcg_28d@10": [ndcg(r, dict.fromkeys(q.next_28d, 1), K) for r, q in pairs],
-        "recall_28d@10": [recall(r, q.next_28d, K) for r, q in pairs],
-    }
+    """Each metric of each question, in their order: of the next basket, and of all bought in 28 days."""
+    answers = dict(enumerate(ranked))
+    basket: dict[int, Grades] = {n: dict.fromkeys(question.next_basket, 1.0) for n, question in enumerate(questions)}
+    later: dict[int, Grades] = {n: dict.fromkeys(question.next_28d, 1.0) for n, question in enumerate(questions)}
+    found = measured(FIGURES, answers, basket)
+    return found | {LATER[name]: values for name, values in measured(LATER, answers, later).items()}
 
 
 def reference(shop: str, candidate: Recommender | None) -> Items:
-    """Items with factors as of the test cutoff: the candidate's own, which are made the same way, else made anew."""
+    """Items with the baseline's factors as of the test cutoff: the candidate's own if made the same way, else anew."""
     moment = served_moment(shop)
-    if candidate is not None and candidate.items.as_of == moment and candidate.items.factors.shape[1]:
+    same = candidate is not None and replace(candidate.settings, mix=Settings.mix) == Settings()
+    if candidate is not None and same and candidate.items.as_of == moment:
         return candidate.items
-    return items_at(shop, moment, read_purchases(shop), Settings(), seed=1)
+    return items_at(shop, moment, members(read_purchases(shop), shop), Settings(), seed=1)
 
 
 def refuse_foresight(bundle: Bundle, moment: float) -> None:
@@ -132,8 +142,11 @@ def refuse_foresight(bundle: Bundle, moment: float) -> None:
                       do="make the examples for later days first, or train again")  # fmt: skip
 
 
-def evaluate(shop: str, candidate: Bundle | None, champion: Bundle | None) -> dict[str, Any]:
-    """The report of candidate, champion and baselines on the test split, as a dict without a verdict."""
+def evaluate(shop: str, candidate: Bundle | None, champion: Bundle | None, *, level: float = LEVEL) -> dict[str, Any]:
+    """The report of candidate, champion and baselines on the test split, as a dict without a verdict.
+
+    `level` is that of the deciding interval, below 1: of several tries each has to show more.
+    """
     questions = read_questions(shop, "test")
     roles = {role: bundle for role, bundle in (("candidate", candidate), ("champion", champion)) if bundle}
     for bundle in roles.values():
@@ -148,16 +161,21 @@ def evaluate(shop: str, candidate: Bundle | None, champion: Bundle | None) -> di
             if recommender.items is not items:
                 ranked |= rankings({role: bundle_ranker(recommender)}, recommender.items, questions)
     with narrate("intervals"):
-        measured = {name: figures(ranks, questions) for name, ranks in ranked.items()}
-        systems = {name: {metric: bootstrap_mean(values, draws=DRAWS).as_dict() for metric, values in found.items()}
-                   for name, found in measured.items()}  # fmt: skip
+        found = {name: figures(ranks, questions) for name, ranks in ranked.items()}
+        systems = {name: {metric: bootstrap_mean(values, draws=DRAWS).as_dict() for metric, values in each.items()}
+                   for name, each in found.items()}  # fmt: skip
+    span = _span(questions)
     report: dict[str, Any] = {
         "shop": shop,
         "bundle": "recommend",
         "primary": PRIMARY,
-        "test": {"what": "visitors", "n": len(questions), "items": len(items.ids), **_span(questions)},
+        "newest": span["last"],
+        "test": {"what": "visitors", "n": len(questions), "items": len(items.ids), **span},
         "systems": systems,
         "coverage": {name: coverage(ranks, len(items.ids), K) for name, ranks in ranked.items()},
+        "calibration": {"exempt": EXEMPT},
+        "diversity": diversity(shop, ranked, questions, items),
+        "size_bytes": sizes(roles),
         "data": data_names(shop),
         "code": code_version(),
     }
@@ -165,15 +183,71 @@ def evaluate(shop: str, candidate: Bundle | None, champion: Bundle | None) -> di
         report[role] = {"version": bundle.version, "name": bundle.kind, "sha256": bundle.sha256}
     if candidate is not None:
         report["weights"] = _weights(candidate)
+        with narrate("the candidate once more"):
+            report["reproduced"] = reproduced(PRIMARY, found["candidate"], again(candidate, questions[:TWICE]))
     if len(roles) == 2:
-        visitors = [question.visitor for question in questions]
-        mine, theirs = measured["candidate"][PRIMARY], measured["champion"][PRIMARY]
-        report["paired"] = {"metric": PRIMARY, **paired_bootstrap(mine, theirs, clusters=visitors).as_dict()}
-    judged = opened.get("candidate") or opened.get("champion")
-    if judged is not None:
-        report["latency_ms"] = latency(judged, questions)
+        with narrate("candidate against champion, by segment"):
+            visitors = [question.visitor for question in questions]
+            groups = of_visitors(shop, questions, items, quasi_identifiers(shop, visitors))
+            mine, theirs = found["candidate"][PRIMARY], found["champion"][PRIMARY]
+            report |= paired(PRIMARY, mine, theirs, clusters=visitors, level=level)
+            report |= {"segments": judged_segments(groups, mine, theirs, clusters=visitors),
+                       "segments_missing": missing(groups)}  # fmt: skip
+    if opened:
+        quick = latencies({role: bundle_answer(r) for role, r in opened.items()}, questions[:CALLS], WARM)
+        report["latency_ms"] = quick["candidate" if candidate else "champion"]
+        report |= {"latency_champion_ms": quick["champion"]} if len(roles) == 2 else {}
         report["examples"] = list(examples(shop, opened, items))
-    return report
+    return report | privacy(shop, candidate or champion)
+
+
+def bundle_answer(recommender: Recommender) -> Callable[[Question], Any]:
+    """One answer of a served bundle, by the way that serving takes."""
+    return lambda question: recommender.recommend(question.history, datetime.fromtimestamp(question.now, UTC), K)
+
+
+def again(candidate: Bundle, questions: list[Question]) -> dict[str, list[float]]:
+    """The candidate's figures of these questions once more, its files opened anew."""
+    anew = Recommender.open(candidate)
+    ranked = rankings({"candidate": bundle_ranker(anew)}, anew.items, questions)
+    return figures(ranked["candidate"], questions)
+
+
+def diversity(
+    shop: str, ranked: Mapping[str, list[list[str]]], questions: list[Question], items: Items
+) -> dict[str, dict[str, float]]:
+    """Diversity of candidate and champion; the obvious answers are those of decayed counts, which everybody expects."""
+    places = shelves(warehouse(shop).read("safe", "items", columns=["item_id", "department", "category"]))
+    total = float(items.popularity.sum()) + len(items.ids)
+    baskets = {n: dict.fromkeys(question.next_basket, 1.0) for n, question in enumerate(questions)}
+    obvious = dict(enumerate(ranked["decayed counts"]))
+
+    def share(item: str) -> float:
+        return (float(items.popularity[items.index[item]]) + 1) / total if item in items.index else 1 / total
+
+    return {
+        role: beyond_right(dict(enumerate(ranked[role])), baskets, obvious, share=share,
+                           shelf=lambda item: places.get(item, (None, None)), items=len(items.ids), k=K)
+        for role in ("candidate", "champion") if role in ranked
+    }  # fmt: skip
+
+
+def privacy(shop: str, bundle: Bundle | None) -> dict[str, Any]:
+    """What of the judged bundle learnt from visitors, and what attacks on it found."""
+    targets = recommender_targets(shop, bundle) if bundle else {}
+    held = [part for part in targets if part in SERVED]
+    found: dict[str, Any] = {"learnt_from_visitors": held, "privacy": {}}
+    if bundle is None or not targets:
+        return found
+    marks = [
+        mark.name for name in ("recommender", "recommender_items") for mark in warehouse(shop).marks("examples", name)
+    ]
+    found["privacy"] = unknown_members(targets, bundle.data, marks) or attacked(targets)
+    if bundle.settings.get("factors"):
+        with narrate("attack on attributes"):
+            visitors, vectors = recommender_vectors(shop, bundle)
+            found["privacy"]["attributes"] = attributes(vectors, quasi_identifiers(shop, visitors))
+    return found
 
 
 def _span(questions: list[Question]) -> dict[str, str]:
@@ -186,17 +260,6 @@ def _weights(bundle: Bundle) -> dict[str, Any]:
     """What was chosen on validation, and by which figures."""
     chosen = {name: bundle.settings[name] for name in ("mix", "epoch") if name in bundle.settings}
     return {**chosen, "validation": bundle.settings.get("validation", {})}
-
-
-def latency(recommender: Recommender, questions: list[Question], calls: int = 200) -> dict[str, float]:
-    """Milliseconds of one answer on this machine, by the served path, one after another, after ten to warm up."""
-    took = []
-    for question in (questions[:10] + questions)[: calls + 10]:
-        began = time.perf_counter()
-        recommender.recommend(question.history, datetime.fromtimestamp(question.now, UTC), K)
-        took.append((time.perf_counter() - began) * 1000)
-    p50, p99 = np.percentile(took[10:] or took, [50, 99])
-    return {"p50": round(float(p50), 2), "p99": round(float(p99), 2)}
 
 
 def examples(shop: str, opened: Mapping[str, Recommender], items: Items) -> Iterator[dict[str, Any]]:

@@ -7,37 +7,50 @@ system scores the same zero. Nothing is chosen here; what was chosen on validati
 
 import shutil
 import statistics
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Problem, narrate
+from jobs.events import normalised
 from jobs.tables import WHOLE
 from jobs.warehouse import code_version, home, warehouse
 from models.bundle import building, seal
 from models.encoder import FILES, Encoder, export, load_base
-from models.evaluation.metrics import mrr, ndcg, recall
+from models.evaluation.attacks import attacked, attributes, unknown_members
+from models.evaluation.comparing import LEVEL, beyond_right, latencies, paired, reproduced, sizes
+from models.evaluation.losses import losses
+from models.evaluation.metrics import measured
+from models.evaluation.segments import judged as judged_segments
+from models.evaluation.segments import missing, of_queries, shelves
+from models.evaluation.targets import EncoderTarget, encoder_targets, encoder_vectors, quasi_identifiers
 from models.retrieval.fusion import FusionSettings
 from models.retrieval.indexing import Catalogue, catalogue, vectors_of
-from models.retrieval.lexical import HAN, Lexical
+from models.retrieval.lexical import Lexical
 from models.retrieval.searching import Finder, fusion_settings, lexical_settings
 from models.retrieval.vectors import Vectors
-from models.statistics import bootstrap_mean, paired_bootstrap, paired_randomisation
-from models.training.encoder import KIND, EncoderTraining, settings_of
+from models.statistics import bootstrap_mean
+from models.training.encoder import KIND, LEARNT, EncoderTraining, settings_of
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
 
 PRIMARY = "ndcg@10"
-DEEP = 100
+FIGURES = (PRIMARY, "recall@100", "mrr@10", "map@100", "hit@10")
+K, DEEP = 10, 100
+ROUNDS = 2  # in which every query is asked, to see how long an answer takes
+EXEMPT = "an answer's scores are sums of reciprocal ranks: they order it, and are no probabilities"
 EXAMPLES = 3
 CHAMPION, CANDIDATE = "champion", "candidate"
 
 Grades = dict[str, dict[int, float]]
 """Query -> row of a distinct text -> grade."""
+Rankings = dict[str, list[int]]
+"""Query -> rows of distinct texts, best first."""
 
 
 # --- The baseline ---
@@ -90,36 +103,14 @@ def grades(shop: str, of: Catalogue) -> Grades:
 # --- The figures ---
 
 
-def figures(ranked: Sequence[int], judged: Mapping[int, float]) -> dict[str, float]:
-    """nDCG@10, recall@100 and MRR@10 of one ranking of rows."""
-    ids = [str(row) for row in ranked]
-    graded = {str(row): grade for row, grade in judged.items()}
-    relevant = {row for row, grade in graded.items() if grade > 0}
-    return {PRIMARY: ndcg(ids, graded, 10), "recall@100": recall(ids, relevant, DEEP), "mrr@10": mrr(ids, relevant, 10)}
+def rankings(finder: Finder, asked: Grades) -> Rankings:
+    """The first hundred rows of each query, by the way that serving takes."""
+    return {query: [found.row for found in finder.find(query, DEEP)] for query in asked}
 
 
-def measured(finder: Finder, asked: Grades) -> list[dict[str, float]]:
-    """The figures of each query, in the order of `asked`."""
-    return [figures([found.row for found in finder.find(query, DEEP)], judged) for query, judged in asked.items()]
-
-
-def summary(values: Sequence[Mapping[str, float]], *, seed: int = 1) -> dict[str, Any]:
+def summary(figures: Mapping[str, Sequence[float]], *, seed: int = 1) -> dict[str, Any]:
     """Each metric's mean with its bootstrap interval by query."""
-    return {name: bootstrap_mean([one[name] for one in values], seed=seed).as_dict() for name in values[0]}
-
-
-def latency(ask: Callable[[str], Any], queries: Sequence[str], rounds: int = 3) -> dict[str, float]:
-    """p50 and p99 in ms of one query after another through the way that serving takes."""
-    import numpy as np
-
-    ask(queries[0])
-    taken = []
-    for query in [*queries] * rounds:
-        began = time.perf_counter()
-        ask(query)
-        taken.append(1000 * (time.perf_counter() - began))
-    p50, p99 = np.percentile(taken, [50, 99])
-    return {"p50": round(float(p50), 2), "p99": round(float(p99), 2), "n": len(taken)}
+    return {name: bootstrap_mean(values, seed=seed).as_dict() for name, values in figures.items()}
 
 
 # --- Candidate against champion ---
@@ -174,10 +165,19 @@ def side(bundle: "Bundle") -> dict[str, Any]:
     return {"version": bundle.version, "name": f"BM25 and {settings['base']}, {learnt}"}
 
 
-def _examples(of: Catalogue, found: Mapping[str, Finder], asked: Grades) -> list[dict[str, Any]]:
+def tellable(shop: str, queries: Iterable[str]) -> list[str]:
+    """Those of `queries` that a report may show: made by enough visitors, or by none (the raters' own)."""
+    house = warehouse(shop)
+    often = set(house.read("stats", "query_stats", columns=["query"])["query"].unique().to_pylist())
+    texts = house.read("safe", "searches", columns=["query"])["query"].unique().to_pylist()
+    rare = {normalised(text) for text in texts if text} - often
+    return [query for query in queries if normalised(query) not in rare]
+
+
+def _examples(of: Catalogue, found: Mapping[str, Finder], asked: Sequence[str]) -> list[dict[str, Any]]:
     """Three queries, spread over the test, with the three first titles of each side."""
     titles = [document["title"] for document in of.documents()]
-    queries = list(asked)[:: max(1, len(asked) // EXAMPLES)][:EXAMPLES]
+    queries = asked[:: max(1, len(asked) // EXAMPLES)][:EXAMPLES]
     sides = [name for name in (CHAMPION, CANDIDATE) if name in found]
     return [
         {"query": query, **{name: [titles[one.row] for one in found[name].find(query, 3)] for name in sides}}
@@ -185,23 +185,56 @@ def _examples(of: Catalogue, found: Mapping[str, Finder], asked: Grades) -> list
     ]
 
 
-def _segments(values: Mapping[str, Sequence[Mapping[str, float]]], asked: Grades) -> dict[str, Any]:
-    """The primary metric of queries with and without Chinese words, where the test has both."""
-    chinese = [bool(HAN.search(query)) for query in asked]
-    if len(set(chinese)) < 2:
-        return {}
+def bought(shop: str, of: Catalogue) -> tuple[Counter[int], int]:
+    """Purchases of each distinct text, and of all; none where a shop has no log."""
+    import pyarrow.compute as pc
+
+    rows = warehouse(shop).read("safe", "interactions", columns=["kind", "item_id"])
+    rows = rows.filter(pc.field("kind") == "purchase").group_by("item_id").aggregate([([], "count_all")])
+    row_of, counts = of.rows_by_id(), Counter[int]()
+    for item, count in zip(rows["item_id"].to_pylist(), rows["count_all"].to_pylist(), strict=True):
+        if item in row_of:
+            counts[row_of[item]] += count
+    return counts, sum(counts.values())
+
+
+def diversity(shop: str, of: Catalogue, ranked: Mapping[str, Rankings], asked: Grades) -> dict[str, dict[str, float]]:
+    """Diversity of the first ten of candidate and champion; the obvious answers are those of BM25."""
+    counts, total = bought(shop, of)
+    places, first = shelves(of.items), dict[int, str]()
+    for item, row in zip(of.item_ids, of.text_row.tolist(), strict=True):
+        first.setdefault(row, item)
     return {
-        segment: {name: _mean(each, [one is wanted for one in chinese]) for name, each in values.items()}
-        for segment, wanted in (("chinese", True), ("other", False))
-    }
+        role: beyond_right(ranked[role], asked, ranked["bm25"], shelf=lambda row: places[first[row]],
+                           share=lambda row: (counts[row] + 1) / (total + len(of.texts)), items=len(of.texts), k=K)
+        for role in (CANDIDATE, CHAMPION) if role in ranked
+    }  # fmt: skip
 
 
-def _mean(values: Sequence[Mapping[str, float]], within: Sequence[bool]) -> dict[str, Any]:
-    return bootstrap_mean([one[PRIMARY] for one, inside in zip(values, within, strict=True) if inside]).as_dict()
+def again(shop: str, of: Catalogue, candidate: "Bundle", asked: Grades) -> dict[str, list[float]]:
+    """The candidate's figures once more: its files opened anew, its index built anew, every query asked anew."""
+    lexical = Lexical.build(of.documents(), settings=lexical_settings(candidate.settings))
+    finder = _finder(shop, of, lexical, candidate.folder, fusion_settings(candidate.settings))
+    return measured(FIGURES, rankings(finder, asked), asked)
 
 
-def evaluate(shop: str, candidate: "Bundle | None", champion: "Bundle | None") -> dict[str, Any]:
-    """The report of the search: every system's figures with intervals, and candidate - champion by query."""
+def newest(shop: str) -> str:
+    """The newest day of what was judged on: of the log, by which segments are told, else when judgements were known."""
+    house = warehouse(shop)
+    logged = [days[-1] for name in ("searches", "interactions") if (days := house.days("safe", name))]
+    if logged:
+        return max(logged)
+    known = house.read("safe", "judgements", columns=["known_time"])["known_time"].to_pylist()
+    return str(max(known).date().isoformat())
+
+
+def evaluate(
+    shop: str, candidate: "Bundle | None", champion: "Bundle | None", *, level: float = LEVEL
+) -> dict[str, Any]:
+    """The report of the search: every system's figures with intervals, and candidate - champion by query.
+
+    `level` is that of the deciding interval, below 1: of several tries each has to show more.
+    """
     of = catalogue(shop)
     asked = grades(shop, of)
     if not asked:
@@ -209,33 +242,59 @@ def evaluate(shop: str, candidate: "Bundle | None", champion: "Bundle | None") -
     with narrate("vectors of the catalogue"):
         found = systems(shop, of, candidate, champion)
     with narrate(f"{len(asked)} queries, {len(found)} systems"):
-        values = {name: measured(finder, asked) for name, finder in found.items()}
+        ranked = {name: rankings(finder, asked) for name, finder in found.items()}
+        values = {name: measured(FIGURES, each, asked) for name, each in ranked.items()}
     judged = candidate or champion
     assert judged is not None
-    serving = found[CANDIDATE if candidate else CHAMPION]
+    roles = {role: bundle for role, bundle in ((CANDIDATE, candidate), (CHAMPION, champion)) if bundle is not None}
+    with narrate("latency"):
+        quick = latencies({role: partial(found[role].find, k=K) for role in roles}, list(asked) * ROUNDS)
     house = warehouse(shop)
+    found_out = privacy(shop, judged)
     marks = [mark for name in ("items", "judgements") if (mark := house.mark("safe", name, WHOLE)) is not None]
-    return {
-        "shop": shop, "bundle": "search", "primary": PRIMARY,
+    report: dict[str, Any] = {
+        "shop": shop, "bundle": "search", "primary": PRIMARY, "newest": newest(shop),
         "test": {"what": "judged queries with a relevant item; whole catalogue; unjudged is 0; equal texts are one",
                  "n": len(asked), "first": None, "last": None,
                  "items": of.items.num_rows, "texts": len(of.texts)},
         "systems": {name: summary(each) for name, each in values.items()},
-        **{role: side(bundle) for role, bundle in ((CANDIDATE, candidate), (CHAMPION, champion)) if bundle is not None},
-        **_paired(values), "segments": _segments(values, asked),
+        **{role: side(bundle) for role, bundle in roles.items()},
         "weights": {"fusion": dict(judged.settings["fusion"]), "share": judged.settings.get("share"),
                     "validation": judged.settings.get("validation")},
-        "latency_ms": latency(lambda query: serving.find(query, 10), list(asked)),
-        "size_mb": round(sum(path.stat().st_size for path in judged.folder.glob("*")) / 1e6, 1),
+        "latency_ms": quick[CANDIDATE if candidate else CHAMPION], "size_bytes": sizes(roles),
+        "calibration": {"exempt": EXEMPT}, "diversity": diversity(shop, of, ranked, asked),
         "data": [mark.name for mark in marks], "code": code_version(),
-        "examples": _examples(of, found, asked),
+        "examples": _examples(of, found, tellable(shop, asked)),
+        **found_out,
     }  # fmt: skip
+    if candidate is not None:
+        with narrate("the candidate once more"):
+            report["reproduced"] = reproduced(PRIMARY, values[CANDIDATE], again(shop, of, candidate, asked))
+    if len(roles) == 2:
+        with narrate("candidate against champion, by segment"):
+            groups = of_queries(shop, of, asked)
+            mine, theirs = values[CANDIDATE][PRIMARY], values[CHAMPION][PRIMARY]
+            report |= paired(PRIMARY, mine, theirs, level=level)
+            report["losses"] = losses(list(asked), mine, theirs, set(tellable(shop, asked)))
+            report |= {"segments": judged_segments(groups, mine, theirs), "segments_missing": missing(groups),
+                       "latency_champion_ms": quick[CHAMPION]}  # fmt: skip
+    return report
 
 
-def _paired(values: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
-    """Candidate - champion by query: mean difference, its interval, and the p of the randomisation test."""
-    if CANDIDATE not in values or CHAMPION not in values:
-        return {}
-    ours, theirs = ([one[PRIMARY] for one in values[name]] for name in (CANDIDATE, CHAMPION))
-    interval = paired_bootstrap(ours, theirs, seed=1).as_dict()
-    return {"paired": {"metric": PRIMARY, **interval, "p": paired_randomisation(ours, theirs, seed=1)}}
+def privacy(shop: str, bundle: "Bundle") -> dict[str, Any]:
+    """What of the judged bundle learnt from visitors, and what attacks on it found."""
+    targets = encoder_targets(shop, bundle, lambda: untrained(shop, bundle.settings["base"]))
+    marks = [mark.name for name in LEARNT for mark in warehouse(shop).marks("examples", name)]
+    found = (unknown_members(targets, bundle.data, marks) or {}) if targets else {}
+    if targets and not found:
+        found = attacked(targets)
+        with narrate("attack on attributes"):
+            found |= told_by_vectors(shop, targets["encoder"]())
+    return {"learnt_from_visitors": list(targets), "privacy": found}
+
+
+def told_by_vectors(shop: str, target: EncoderTarget) -> dict[str, Any]:
+    """Whether vectors of queries and of items tell more of who asked and took than the untrained encoder's do."""
+    known = quasi_identifiers(shop, target.visitors)
+    learnt, plain = (encoder_vectors(target, model) for model in (target.embedded, target.untrained))
+    return {f"attributes: {name}": attributes(learnt[name], known, beside=plain[name]) for name in learnt}

@@ -148,6 +148,9 @@ class Searcher:
             Encoder.open(bundle.folder),
             fusion_settings(bundle.settings),
         )
+        if index["encoder"] != finder.encoder.hash:
+            raise Problem(f"the index of search version {bundle.version} is another encoder's", where=str(pointer),
+                          do=f"run 'python -m models index --shop {bundle.shop}'")  # fmt: skip
         return cls(finder, pq.read_table(folder / "items.parquet"), bundle.version, index["items"])
 
     def search(self, query: str, k: int = 10) -> list[Hit]:

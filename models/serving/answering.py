@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from jobs.events import normalised
+from jobs.console import Usage
+from jobs.events import Touch, in_time, normalised
 from jobs.warehouse import code_version, warehouse
 from models.serving import reasons
 from models.serving.champions import Champions, Opened
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PROPENSITY = 1.0  # with which an item is shown at its place: a ranking is decided, not drawn
 FRESH = 60.0  # seconds for which statistics of an item, and names of partitions, are remembered
 SERVICES = {"visitor": ("recommender", "visitor"), "item": ("items", "item_id"), "query": ("queries", "query")}
-VIEWS = {"visitor": ("visitor_history", "visitor_stats"), "item": ("item_stats",)}
 SHOWN = ("title", "brand", "category", "price", "currency")
 
 
@@ -88,12 +88,20 @@ class Answering:
         self._marks = Remembered()
         self._items = Remembered()
 
-    def look_up(self, service: str, entities: list[dict[str, str]]) -> "list[Looked]":
-        """Feature values of entities, in order; None where unknown, or expired by the shop's clock."""
-        from jobs.features import look_up
+    def look_up(
+        self, service: str, entities: list[dict[str, str]], names: Sequence[str] | None = None
+    ) -> "list[Looked]":
+        """Feature values of entities, in order; None where unknown, or expired: by the shop's clock, or by ours for
+        what is written as it happens. A `Usage` for a service or feature that there is not, a `Fault` (503) if the
+        store does not answer."""
+        from jobs.features import REAL_TIME, SERVICES, look_up
 
+        live = set(SERVICES.get(service, ())) <= set(REAL_TIME)  # a visit goes by this machine's clock
         try:
-            return look_up(self.shop, service, entities, now=self.champions.as_of)
+            now = datetime.now(UTC) if live else self.champions.as_of
+            return look_up(self.shop, service, entities, names=names, now=now)
+        except Usage:
+            raise
         except Exception as fault:
             raise Fault(
                 503,
@@ -101,6 +109,18 @@ class Answering:
                 where=f"features of '{service}'",
                 do=f"run 'python -m jobs materialise --shop {self.shop}', then ask again",
             ) from fault
+
+    def touched(self, events: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Enter events (pseudonym, event as it was checked) into the sessions of their visitors; a `Problem` if the
+        feature store does not take them. One of long ago, sent late, enters none."""
+        from jobs.features import push
+
+        now, by_visitor = datetime.now(UTC), dict[str, list[Touch]]()
+        for visitor, event in events:
+            happened = datetime.fromisoformat(event["event_time"]) if event.get("event_time") else now
+            if in_time(happened.timestamp(), now.timestamp()):
+                by_visitor.setdefault(visitor, []).append(Touch.of(event["item_id"], event["kind"], happened))
+        push(self.shop, by_visitor, known=now)
 
     def search(self, query: str, k: int, visitor: str | None = None) -> Answer:
         """The `k` items that answer `query` best. `visitor` is a pseudonym, for the receipt."""
@@ -117,14 +137,18 @@ class Answering:
         return self._answer("search", opened, hits, items, began, visitor=visitor)
 
     def recommend(self, visitor: str, k: int) -> Answer:
-        """The `k` items for a visitor, by pseudonym; what is popular if nothing is known of them."""
+        """The `k` items for a visitor, by pseudonym, and by what they do now; what is popular if nothing is known."""
+        from jobs.features import session_of
         from models.recommender import History
 
         began = time.perf_counter()
         opened = self.champions.get("recommend")
         looked = self.look_up("recommender", [{"visitor": visitor}])[0]
-        history = History.of(looked.values, looked.event_times.get("items"))
+        visit = self.look_up("session", [{"visitor": visitor}])[0]
         now = self.champions.as_of or datetime.now(UTC)
+        past = History.of(looked.values, looked.event_times.get("items"))
+        half_life = opened.engine.settings.half_life
+        history = past.with_session(session_of(visit.values), now.timestamp(), half_life)
         stats: dict[str, Any] = {}
 
         def item_stats(ids: list[str]) -> dict[str, Any]:
@@ -141,7 +165,8 @@ class Answering:
             for n, hit in enumerate(hits, start=1)
         ]
         used = {hit.item_id: stats[hit.item_id] for hit in hits if hit.item_id in stats}
-        features = {"visitor": with_times(looked), "items": {item: with_times(each) for item, each in used.items()}}
+        told = {"visitor": with_times(looked), "session": with_times(visit)}
+        features = {**told, "items": {item: with_times(each) for item, each in used.items()}}
         data = self._partitions([("visitor", looked), *(("item", each) for each in used.values())])
         return self._answer(
             "recommend", opened, hits, items, began, visitor=visitor, known=known, features=features, data=data
@@ -182,18 +207,21 @@ class Answering:
         return Answer(surface, ranking_id, receipt_id, bundle, items, took, as_of, known)
 
     def _partitions(self, looked: "Iterable[tuple[str, Looked]]") -> list[str]:
-        """Names of the published partitions that hold these values: those of the days at whose end they are true."""
+        """Names of the published partitions that hold these values, by the views of the service that was asked: those
+        of the days at whose end they are true. A session has none: it is written as it happens."""
+        from jobs import features
+
         wanted = {
-            (view, each.astimezone(UTC).date())
+            (features.table_of(view), each.astimezone(UTC).date())
             for kind, one in looked
             for each in times_of(one)
-            for view in VIEWS[kind]
+            for view in features.SERVICES[SERVICES[kind][0]]
         }
         found = self._marks.get(wanted, lambda keys: {key: self._mark_name(*key) for key in keys})
         return [name for name in found.values() if name]
 
-    def _mark_name(self, view: str, day: date) -> str | None:
-        mark = self._house.mark("stats", view, day.isoformat())
+    def _mark_name(self, table: str, day: date) -> str | None:
+        mark = self._house.mark("stats", table, day.isoformat())
         return mark.name if mark else None
 
 
@@ -204,10 +232,27 @@ def look_up_all(answering: Answering, wanted: Mapping[str, Sequence[str]]) -> di
         service, key = SERVICES[kind]
         entities = [{key: normalised(each) if kind == "query" else each} for each in ids]
         looked = answering.look_up(service, entities) if entities else []
-        found[kind] = [
-            {"known": any(value is not None for value in each.values.values()), **with_times(each)} for each in looked
-        ]
+        found[kind] = told(looked)
     return found
+
+
+def told(looked: "Iterable[Looked]") -> list[dict[str, Any]]:
+    """What look-ups found, as JSON can hold it. Many values are true at one moment: it is written out once."""
+    words: dict[datetime | None, str | None] = {None: None}
+
+    def moment(at: datetime | None) -> str | None:
+        return words[at] if at in words else words.setdefault(at, plain(at))
+
+    return [
+        {
+            "known": any(value is not None for value in each.values.values()),
+            "values": {name: plain(value) for name, value in each.values.items()},
+            "event_times": {name: moment(at) for name, at in each.event_times.items()},
+            "states": dict(each.states),
+            "stale": list(each.stale),
+        }
+        for each in looked
+    ]
 
 
 def served_by(opened: Opened) -> dict[str, Any]:

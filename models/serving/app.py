@@ -19,24 +19,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Query
+from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
-from jobs.console import Problem, Usage, narrate, say
-from jobs.events import check_event
+from jobs.console import Problem, Usage, narrate, say, suggest
+from jobs.events import check_event, normalised
 from jobs.warehouse import code_version, warehouse
-from models.serving.answering import PROPENSITY, Answer, Answering, look_up_all, plain
+from models.serving.answering import PROPENSITY, SERVICES, Answer, Answering, look_up_all, plain
+from models.serving.answering import told as looked_told
 from models.serving.champions import Champions, Opener, known_until
-from models.serving.edge import Edge
+from models.serving.edge import NOBODY, Edge
 from models.serving.faults import Fault, told
 from models.serving.feedback import Event, Feedback
-from models.serving.guard import Guard
-from models.serving.keys import key_path, load_or_create
+from models.serving.guard import Guard, require
+from models.serving.keys import RIGHTS, VISITORS, key_path, load_or_create
 from models.serving.receipts import Receipts, trace, with_training_data
 
 MOST_ITEMS = 100  # of one answer
@@ -57,7 +57,7 @@ class Api:
         self.edge = Edge(shop)
         self.champions = Champions(shop, openers)
         self.receipts = Receipts(shop)
-        self.feedback = Feedback(shop, event_name)
+        self.feedback = Feedback(shop, event_name, self.edge.erased)
         self.answering = Answering(shop, self.champions, self.receipts)
         self.features, self.warm = "coming up", threading.Event()
         self.since = datetime.now(UTC)
@@ -80,7 +80,8 @@ class Api:
             if known_until(self.shop) is None:
                 self.features = "none: the shop has no statistics"
                 return
-            self.answering.look_up("recommender", [{"visitor": "v0_nobody"}])
+            self.answering.look_up("recommender", [{"visitor": NOBODY}])
+            self.answering.look_up("session", [{"visitor": NOBODY}])
             self.answering.look_up("items", [{"item_id": "nothing"}])
             self.features = "ready"
         except Problem as problem:
@@ -96,12 +97,15 @@ class Api:
 
     def search(
         self,
+        request: Request,
         q: Annotated[str, Query(description="the words, in any language")] = "",
         k: Annotated[int, Query(description="how many items, 1 to 100")] = 10,
         visitor: Annotated[str | None, Query(description="the shop's own id of the visitor, if there is one")] = None,
     ) -> Response:
         """The items that answer a query, best first, each with the reason why."""
         query, most = checked_query(q), checked_k(k)
+        if visitor is not None:
+            require(request.scope, VISITORS)
         answer = self.answering.search(query, most, self.edge(visitor) if visitor is not None else None)
         return self._answered(answer, visitor, query)
 
@@ -127,24 +131,78 @@ class Api:
         except Problem as problem:
             say(f"error: a ranking was shown and not written down: {problem.what}")
 
-    def look_up(self, asked: Annotated[Any, Body()]) -> dict[str, Any]:
+    def look_up(self, request: Request, asked: Annotated[Any, Body()]) -> Response:
         """Feature values with their event times, of visitors (the shop's own ids), items and queries.
 
         {"visitor": ID or [IDs], "item": ..., "query": ...} gives lists under the same names, in the same
-        order: {"known", "values", "event_times"}. What is not known or too old is null.
+        order: {"known", "values", "event_times", "states", "stale"}. What is not known or too old is null.
+
+        {"service": NAME, "entities": [{KEY: ID, ...}, ...], "features": [NAMES]} asks one service, all features if none
+        is named, and gives {"results": [...]}. What is a visitor's needs a key with that right.
         """
-        wanted = checked_lookup(asked)
+        if isinstance(asked, dict) and "service" in asked:
+            return self._one_service(request, asked)
+        return self._by_kind(request, checked_lookup(asked))
+
+    def look_up_by_words(self, request: Request) -> Response:
+        """The same for a few: /features?item=A&item=B&visitor=ID&query=WORDS."""
+        given = request.query_params
+        return self._by_kind(request, checked_lookup({name: given.getlist(name) for name in given}))
+
+    def _by_kind(self, request: Request, wanted: dict[str, list[str]]) -> Response:
+        if "visitor" in wanted:
+            require(request.scope, VISITORS)
         self._features_up()
         pseudonyms = [self.edge(each) for each in wanted.get("visitor", [])]
-        return look_up_all(self.answering, {**wanted, **({"visitor": pseudonyms} if "visitor" in wanted else {})})
+        return JSONResponse(
+            look_up_all(self.answering, {**wanted, **({"visitor": pseudonyms} if "visitor" in wanted else {})})
+        )
+
+    def _one_service(self, request: Request, asked: dict[str, Any]) -> Response:
+        from jobs.features import KEYS
+
+        service, entities, names = checked_service(asked)
+        if "visitor" in KEYS[service]:
+            require(request.scope, VISITORS)
+        self._features_up()
+        seen = [{key: self._known_as(key, value) for key, value in entity.items()} for entity in entities]
+        try:
+            looked = self.answering.look_up(service, seen, names)
+        except Usage as usage:  # a feature that there is not; its name is the caller's, and not repeated
+            raise Fault(422, f"'{service}' has no such feature", where="features", do=usage.do) from None
+        return JSONResponse({"service": service, "results": looked_told(looked)})
+
+    def _known_as(self, key: str, value: str) -> str:
+        """An entity as the features know it: a visitor by pseudonym, a query normalised."""
+        return self.edge(value) if key == "visitor" else normalised(value) if key == "query" else value
+
+    def metrics(self) -> Response:
+        """Counts and times of look-ups in this process, as Prometheus reads them."""
+        from jobs.features import counted
+
+        return Response(counted(), media_type="text/plain; version=0.0.4")
 
     def events(self, sent: Annotated[Any, Body()]) -> dict[str, Any]:
         """Write down what visitors were shown and did: one event, or {"events": [...]}; all or none.
 
-        Safe to send again: an event whose id is known adds nothing.
+        Safe to send again: an event whose id is known adds nothing. Events of visitors who were erased are received,
+        and not kept: neither new nor known. What was done enters the visitor's session, and so the next recommendation;
+        should the feature store not take it, the event is kept all the same.
         """
-        new = self.feedback.append(checked_events(sent))
-        return {"received": len(new), "new": sum(new), "known": len(new) - sum(new)}
+        events = checked_events(sent)
+        new = self.feedback.append(events)
+        self._touched(events)
+        return {"received": len(events), "new": sum(new), "known": len(new) - sum(new)}
+
+    def _touched(self, events: Sequence[Event]) -> None:
+        """The events, into the sessions; of those known before, too: they may be sent again because this failed."""
+        if not self.features.startswith("ready"):
+            return  # coming up, or a shop without statistics: a session of minutes is no loss
+        try:
+            named = [(self.edge(event["visitor_id"]), event) for event in events]
+            self.answering.touched([(who, event) for who, event in named if who != NOBODY])
+        except Exception as fault:  # whatever a store or its lock says: the event is written down
+            say(f"error: a session was not renewed ({type(fault).__name__})")
 
     def receipt(self, receipt_id: str, trace: bool = False) -> dict[str, Any]:
         """With what an answer was made; with `trace`, down to the raw files."""
@@ -221,7 +279,7 @@ def checked_k(k: int) -> int:
 
 def checked_lookup(asked: Any) -> dict[str, list[str]]:
     """The entities of a look-up by kind, or a `Fault` (422)."""
-    kinds = ("visitor", "item", "query")
+    kinds = tuple(SERVICES)
     mend = 'send {"visitor": ..., "item": ..., "query": ...}, each a text or a list of texts; at least one of them'
     if not isinstance(asked, dict) or not asked or any(kind not in kinds for kind in asked):
         raise Fault(422, "the body names no entity, or one that there is not", where="body", do=mend)
@@ -233,6 +291,35 @@ def checked_lookup(asked: Any) -> dict[str, list[str]]:
             if not isinstance(each, str) or not each or len(each) > LONGEST_QUERY or not storable(each):
                 raise Fault(422, f"an id of kind {kind} is no text, empty or too long", where=kind, do=mend)
     return wanted
+
+
+def checked_service(asked: dict[str, Any]) -> tuple[str, list[dict[str, str]], list[str] | None]:
+    """A service, entities of it and the features wanted (None: all), or a `Fault` (422)."""
+    from jobs.features import KEYS
+
+    service, entities, names = asked.get("service"), asked.get("entities"), asked.get("features")
+    if set(asked) - {"service", "entities", "features"}:
+        raise Fault(422, "the body holds a word that is not known", where="body", do='send "service", "entities" and, '
+                    'if not all are wanted, "features"')  # fmt: skip
+    if not isinstance(service, str) or service not in KEYS:
+        raise Fault(422, "there is no such service", where="service", do=suggest(str(service), KEYS))
+    wanted = ", ".join(f'"{key}": ID' for key in KEYS[service])
+    mend = f"send entities as [{{{wanted}}}, ...]"
+    if not isinstance(entities, list) or not all(isinstance(each, dict) for each in entities):
+        raise Fault(422, "the entities are no list of objects", where="entities", do=mend)
+    if len(entities) > MOST_LOOKED_UP:
+        raise Fault(422, "too many entities in one request", where="entities", do=f"send at most {MOST_LOOKED_UP}")
+    for each in entities:
+        if each.keys() != set(KEYS[service]):
+            others = [name for name, keys in KEYS.items() if each.keys() == set(keys)]
+            raise Fault(422, f"an entity is not one of '{service}'", where="entities",
+                        do=mend + (f", or ask the service '{others[0]}'" if others else ""))  # fmt: skip
+        for key, value in each.items():
+            if not isinstance(value, str) or not value or len(value) > LONGEST_QUERY or not storable(value):
+                raise Fault(422, f"an id under '{key}' is no text, empty or too long", where="entities", do=mend)
+    if names is not None and (not isinstance(names, list) or not all(isinstance(name, str) for name in names)):
+        raise Fault(422, "the features are no list of names", where="features", do="send their names, or leave it out")
+    return service, entities, names
 
 
 def storable(text: str) -> bool:
@@ -284,7 +371,7 @@ def ranking_event(answer: Answer, visitor: str, query: str | None) -> Event:
 
 def create_app(shop: str, openers: Mapping[str, Opener] | None = None) -> FastAPI:
     """The API of `shop`. Makes its key if there is none; a `Usage` if the shop has no home."""
-    api, key = Api(shop, openers), load_or_create(shop)
+    api, keys = Api(shop, openers), {name: load_or_create(shop, name) for name in RIGHTS}
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -305,6 +392,8 @@ def create_app(shop: str, openers: Mapping[str, Opener] | None = None) -> FastAP
         ("/search", "GET", api.search),
         ("/recommend", "GET", api.recommend),
         ("/features", "POST", api.look_up),
+        ("/features", "GET", api.look_up_by_words),
+        ("/metrics", "GET", api.metrics),
         ("/events", "POST", api.events),
         ("/receipts/{receipt_id}", "GET", api.receipt),
         ("/health", "GET", api.health),
@@ -314,7 +403,7 @@ def create_app(shop: str, openers: Mapping[str, Opener] | None = None) -> FastAP
         app.add_api_route(path, _file(name), methods=["GET"], include_in_schema=False, response_model=None)
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(HTTPException, _no_such_thing)
-    app.add_middleware(Guard, key=key)
+    app.add_middleware(Guard, keys=keys)
     return app
 
 

@@ -27,7 +27,8 @@ AGAIN = 30.0  # seconds before a champion that could not be opened is tried agai
 @dataclass(frozen=True)
 class Opened:
     """A champion that can answer: its bundle and record, the engine that answers, what the shop says of an item, what
-    of its index goes on a receipt, and the partitions that index and catalogue were made from."""
+    of its index goes on a receipt, the partitions that index and catalogue were made from, and why higher records were
+    passed over."""
 
     bundle: Bundle
     sequence: int
@@ -37,6 +38,7 @@ class Opened:
     index: Mapping[str, Any] | None = None
     words: Callable[[str], list[str]] = str.split
     terms: Callable[[str], Sequence[str]] = lambda text: text.lower().split()
+    passed_over: tuple[str, ...] = ()
     opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -65,6 +67,7 @@ def open_search(shop: str) -> Opened | None:
         index,
         lambda query: segment(query).split(),
         searcher.finder.lexical.terms,
+        passed_over=found.passed_over,
     )
 
 
@@ -77,7 +80,8 @@ def open_recommend(shop: str) -> Opened | None:
     if found is None:
         return None
     catalogue = Catalogue(shop)
-    return Opened(found.bundle, found.record.sequence, Recommender.open(found.bundle), catalogue.item, catalogue.data)
+    return Opened(found.bundle, found.record.sequence, Recommender.open(found.bundle), catalogue.item, catalogue.data,
+                  passed_over=found.passed_over)  # fmt: skip
 
 
 class Catalogue:
@@ -161,7 +165,8 @@ class Champions:
 
     def reasons(self) -> dict[str, str]:
         """Why a champion could not be opened, or why a newer one was not taken up."""
-        return dict(self._reasons)
+        passed = {name: "; ".join(each.passed_over) for name, each in self._opened.items() if each.passed_over}
+        return {**passed, **self._reasons}
 
     def opened(self) -> dict[str, Opened]:
         """The champions that can answer."""
@@ -190,8 +195,14 @@ class Champions:
             if opened is None:
                 reason = "nothing is promoted"
             elif before is not None and opened.sequence < before.sequence:
-                reason = f"record {before.sequence} is not to be found any more, and an earlier one is not gone back to"
+                lost = [why for why in opened.passed_over if why.startswith(f"record {before.sequence}:")]
+                reason = (
+                    f"{(lost or [f'record {before.sequence} is not to be found any more'])[0]}, and an earlier one is "
+                    "not gone back to"
+                )
             else:
+                for why in opened.passed_over:
+                    say(f"{name}: passed over {why}; version {opened.bundle.version} serves")
                 self._opened = {**self._opened, name: opened}
                 self._reasons = {each: why for each, why in self._reasons.items() if each != name}
                 return

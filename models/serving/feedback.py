@@ -36,20 +36,29 @@ class _Seen:
 
 
 class Feedback:
-    """The log of one shop. `name` gives an event's id, unique among events of its type."""
+    """The log of one shop. `name` gives an event's id, unique among events of its type; of a visitor whom `erased` says
+    to be erased, nothing is written."""
 
-    def __init__(self, shop: str, name: Callable[[Event], str], clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        shop: str,
+        name: Callable[[Event], str],
+        erased: Callable[[str], bool],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.journal = Journal(home() / shop / "feedback")
-        self._name, self._clock = name, clock
+        self._name, self._erased, self._clock = name, erased, clock
         self._seen: dict[str, _Seen] = {}
 
     def append(self, events: Sequence[Event]) -> list[bool]:
-        """Write down the events that are new, all or none; for each, whether it was new.
+        """Write down the events that are new, all or none; for each that is kept, whether it was new.
 
-        An id that is known with another content is a `Fault` (409), and nothing is written.
+        An id that is known with another content is a `Fault` (409), and nothing is written. Who was erased is looked
+        up while nobody else writes: an erasure enters its tombstones before it takes the log's turn to blank lines.
         """
         with self.journal.turn():
             now = self._clock()
+            events = [event for event in events if not self._erased(event.get("visitor_id", ""))]
             known = self._known(now)
             fresh: dict[str, Event] = {}
             new = [self._is_new(event, known, fresh) for event in events]

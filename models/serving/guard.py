@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.console import Problem, say
 from models.serving.faults import Fault, told
-from models.serving.keys import same
+from models.serving.keys import VISITORS, rights_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/health"})  # paths without a key
+PERSONAL = ("/recommend", "/events", "/receipts/", "/metrics")  # paths that the right to visitors opens
 LARGEST_BODY = 256 * 1024  # bytes
 SLOWEST_BODY = 10.0  # seconds
 
@@ -42,8 +43,8 @@ _HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 class Guard:
     """An ASGI layer around the API of one shop."""
 
-    def __init__(self, app: App, key: str) -> None:
-        self._app, self._key = app, key
+    def __init__(self, app: App, keys: dict[str, str]) -> None:
+        self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through if it may pass; answer it here if it may not."""
@@ -65,19 +66,34 @@ class Guard:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN and not same(given_key(scope), self._key):
+            rights = rights_of(given_key(scope), self._keys)
+            if scope["path"] not in OPEN and rights is None:
                 raise Fault(
                     401,
                     "the API key is missing or wrong",
                     where="header X-API-Key",
                     do="send the key that lies in the shop's keys/api.key",
                 )
+            scope["rights"] = rights or frozenset()
+            if scope["path"].startswith(PERSONAL):
+                require(scope, VISITORS)
             await self._app(scope, await _whole(scope, receive), answer)
         except Exception as fault:
             if not isinstance(fault, Fault):
                 say(f"error: the API failed with {type(fault).__name__} at {_place(fault)}")
             if not begun:
                 await _tell(fault, answer)
+
+
+def require(scope: Scope, right: str) -> None:
+    """A `Fault` (403) if the key of this request has not got a right."""
+    if right not in scope["rights"]:
+        raise Fault(
+            403,
+            "this key may not ask about visitors",
+            where="header X-API-Key",
+            do="send the key that lies in the shop's keys/api.key",
+        )
 
 
 def given_key(scope: Scope) -> str:

@@ -32,11 +32,14 @@ from models.retrieval.vectors import Vectors
 from models.training import loop
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 KIND = "hybrid search"
 SHARES = (0.0, 0.5, 1.0)
 FUSIONS = ((1.0, 0.25), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0), (0.25, 1.0))  # (lexical, vector)
+LEARNT = ("encoder", "encoder_visitors")
 VALIDATION_QUERIES = 200
 VALIDATION_TEXTS = 800
 
@@ -253,20 +256,24 @@ def noise(one: Sequence[float], other: Sequence[float], weights: Sequence[float]
 def ranked_score(model: Any, tokenizer: Any, asked: Asked, texts: Sequence[str]) -> float:
     """What the validation queries gain over `texts`, by vectors alone."""
     import numpy as np
-    import torch
 
-    def embed(lines: Sequence[str]) -> Any:
-        order = sorted(range(len(lines)), key=lambda row: len(lines[row]))
-        batches = [[lines[row] for row in order[at : at + 64]] for at in range(0, len(order), 64)]
-        found = torch.cat([_embed(model, tokenizer, batch) for batch in batches]).cpu().numpy()
-        back = np.empty_like(found)
-        back[order] = found
-        return back
-
-    with torch.no_grad():
-        scores = embed(list(asked)) @ embed(texts).T
+    scores = embedded(model, tokenizer, list(asked)) @ embedded(model, tokenizer, texts).T
     best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     return gained(asked, [[texts[row] for row in rows] for rows in best])
+
+
+def embedded(model: Any, tokenizer: Any, lines: Sequence[str]) -> "NDArray[np.float32]":
+    """Vectors (lines, dimensions) by the torch model itself, before any export."""
+    import numpy as np
+    import torch
+
+    order = sorted(range(len(lines)), key=lambda row: len(lines[row]))
+    batches = [[lines[row] for row in order[at : at + 64]] for at in range(0, len(order), 64)]
+    with torch.no_grad():
+        found = torch.cat([_embed(model, tokenizer, batch) for batch in batches]).cpu().numpy()
+    back: NDArray[np.float32] = np.empty_like(found)
+    back[order] = found
+    return back
 
 
 def choose_fusion(asked: Asked, finder: Finder, texts: Sequence[str]) -> tuple[FusionSettings, dict[str, float]]:
@@ -293,7 +300,7 @@ def choose_fusion(asked: Asked, finder: Finder, texts: Sequence[str]) -> tuple[F
 def data_names(shop: str) -> list[str]:
     """The marks a search bundle is made from."""
     house = warehouse(shop)
-    marks = (house.mark("safe", "items", WHOLE), house.mark("examples", "encoder", WHOLE))
+    marks = (house.mark("safe", "items", WHOLE), *(house.mark("examples", name, WHOLE) for name in LEARNT))
     return [mark.name for mark in marks if mark is not None]
 
 
@@ -366,8 +373,9 @@ def train(shop: str, base: str = "minilm", pairs: int = 2000, seed: int = 1) -> 
                 fusion, fusions = choose_fusion(asked, finder, of.texts)
         validation = {"queries": len(asked), "dcg@10": shares.get(f"{share:g}"), "shares": shares, "fusions": fusions}
         sealed = settings_of(
-            base, encoder, fusion, settings, share=share, learnt=len(taught), losses=losses, validation=validation
-        )
+            base, encoder, fusion, settings, share=share, learnt=len(taught),
+            logged=sum(pair.source != "catalogue" for pair in taught), losses=losses, validation=validation,
+        )  # fmt: skip
         say(f"  {len(taught) / max(history.seconds, 1e-9):.1f} pairs/s; share of the fine-tuned weights {share:g}")
         seal(folder, shop=shop, name="search", kind=KIND, settings=sealed, data=data_names(shop))
         return folder

@@ -17,6 +17,8 @@ from jobs.console import Problem, say
 if TYPE_CHECKING:
     import torch
 
+    from models.training.privacy import PrivateSteps
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -86,6 +88,7 @@ def fit(
     settings: Settings,
     validate: Callable[[Any], float] | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    private: "PrivateSteps | None" = None,
 ) -> History:
     """Train `model` in place; it ends with the weights of the epoch that validated best.
 
@@ -94,9 +97,16 @@ def fit(
     steps is not said in the settings, the batches of the first epoch are counted, so they are held
     in memory once. Stops after `patience` epochs without a better figure. Raises `Problem` if the
     loss is not a number: weights after that are worth nothing.
+
+    `private` steps (models/training/privacy.py, whose `fit_privately` is the way in) take lists of parts as batches and
+    a loss for each visitor. They end with the last weights and tell no loss, which no noise covers.
     """
     import torch
 
+    if private is not None and (validate is not None or on_step is not None):
+        raise ValueError(
+            "private training tells nothing of its data on the way: neither a loss nor a validation figure"
+        )
     seed_everything(settings.seed)
     device = choose_device(settings.device)
     model.to(device)
@@ -107,12 +117,17 @@ def fit(
         raise Problem("nothing to train on: the first epoch has no batch", do="look at the examples' row counts")
     total, history, began = per_epoch * settings.epochs, History(device=device), time.monotonic()
     best, kept = -math.inf, None
+    step = None if private is None else private.taker(model, loss, optimiser)
     for epoch in range(settings.epochs):
         model.train()
         losses = []
         for batch in first if epoch == 0 and first is not None else batches(epoch):
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate * rate_at(history.steps, total, settings.warmup)
+            if step is not None:
+                step(batch)
+                history.steps += 1
+                continue
             optimiser.zero_grad(set_to_none=True)
             value = loss(model, batch)
             figure = float(value.detach())
@@ -126,6 +141,10 @@ def fit(
                 on_step(history.steps, figure)
             history.steps += 1
         first = None
+        if step is not None:
+            took = f"{time.monotonic() - began:.0f} s"
+            say(f"  epoch {epoch + 1}/{settings.epochs}: {history.steps} private steps, {took}")
+            continue
         history.losses.append(sum(losses) / max(1, len(losses)))
         line = f"  epoch {epoch + 1}/{settings.epochs}: loss {history.losses[-1]:.4f}"
         if validate is not None:
@@ -139,10 +158,12 @@ def fit(
         say(f"{line}, {time.monotonic() - began:.0f} s")
         if validate is not None and epoch - history.best_epoch >= settings.patience:
             break
+    if step is not None:
+        step.release()
     if kept is not None:
         model.load_state_dict(kept)
     else:
-        history.best_epoch = len(history.losses) - 1
+        history.best_epoch = (len(history.losses) or settings.epochs) - 1
     model.eval()
     history.seconds = time.monotonic() - began
     return history

@@ -7,15 +7,19 @@ factors and items as of that moment, which the bundle is judged and served with.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from jobs.console import Problem, narrate, say
+from jobs.features import session_of
 from jobs.warehouse import warehouse
 from models.bundle import building, seal
 from models.evaluation.metrics import ndcg
@@ -46,11 +50,14 @@ from models.training import loop
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEAST_BUYERS = 3  # an item needs as many buyers to have neighbours: fewer would point at persons
+TRAINED = Settings(factors=4, crowd=0.05)
+"""More dimensions, or vectors of items that few bought, gave visitors away and found no more (decisions/0014)."""
+LEAST_BUYERS = 10  # an item needs as many buyers to have neighbours: fewer would point at persons
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 HISTORY = ("history_items", "history_times", "history_counts", "history_decayed")
 LATER = 0.3  # weight of what was bought in the 28 days, but not in the next basket
 HIDDEN = (48, 24)
+LOOP = loop.Settings(epochs=4, rate=3e-3, warmup=0.05, patience=2)
 SAMPLE = 100  # candidates of a question, beside history and answer, that are learnt from
 
 
@@ -74,11 +81,21 @@ class Purchases:
     time: Numbers
     known: Numbers
     items: tuple[str, ...]
+    visitors: tuple[str, ...] = ()
 
     def before(self, moment: float) -> "Purchases":
         """Those that had happened and were known before `moment`."""
-        past = (self.time < moment) & (self.known < moment)
-        return Purchases(self.visitor[past], self.item[past], self.time[past], self.known[past], self.items)
+        return self.where((self.time < moment) & (self.known < moment))
+
+    def of(self, visitors: Iterable[str]) -> "Purchases":
+        """Those of these visitors."""
+        wanted = set(visitors)
+        return self.where(np.array([name in wanted for name in self.visitors], bool)[self.visitor])
+
+    def where(self, rows: NDArray[np.bool_]) -> "Purchases":
+        """These rows, with the same codes."""
+        return replace(self, visitor=self.visitor[rows], item=self.item[rows], time=self.time[rows],
+                       known=self.known[rows])  # fmt: skip
 
 
 def _seconds(column: "pa.ChunkedArray") -> Numbers:
@@ -109,7 +126,22 @@ def read_purchases(shop: str) -> Purchases:
         _seconds(rows["event_time"]),
         _seconds(rows["known_time"]),
         tuple(names.tolist()),
+        tuple(visitors.dictionary.to_pylist()),
     )
+
+
+def members(purchases: Purchases, shop: str) -> Purchases:
+    """The purchases that models learn from: those of all but the nonmembers of `examples.recommender`."""
+    outside = nonmembers(shop)
+    return purchases.of(visitor for visitor in purchases.visitors if visitor not in outside)
+
+
+def nonmembers(shop: str) -> frozenset[str]:
+    """The visitors who teach no model, so that attacks can set them beside those who did."""
+    import pyarrow.compute as pc
+
+    rows = warehouse(shop).read("examples", "recommender", columns=["visitor", "split"])
+    return frozenset(rows.filter(pc.field("split") == "nonmember")["visitor"].to_pylist())
 
 
 def data_names(shop: str) -> list[str]:
@@ -120,14 +152,16 @@ def data_names(shop: str) -> list[str]:
     return [*whole, f"safe/interactions/{days[0].day}..{days[-1].day} ({len(days)} days)"] if days else whole
 
 
-def read_questions(shop: str, split: str) -> list[Question]:
-    """The examples of one split, ordered by moment and visitor; `Problem` if there are none."""
+def read_questions(shop: str, split: str, *, must: bool = True) -> list[Question]:
+    """The examples of one split, ordered by moment and visitor; `Problem` if there are none and there `must` be."""
     import pyarrow.compute as pc
 
     house = warehouse(shop)
     house.require("examples", "recommender", step="examples")
     rows = house.read("examples", "recommender").filter(pc.field("split") == split)
     rows = rows.sort_by([("event_time", "ascending"), ("visitor", "ascending")])
+    if not rows.num_rows and not must:
+        return []
     if not rows.num_rows:
         where = str(house.folder("examples", "recommender"))
         raise Problem(f"no examples of '{shop}' for {split}", where=where, do="import more days: each split needs 28")
@@ -139,14 +173,16 @@ def _questions(rows: "pa.Table") -> Iterator[Question]:
     lists = {name: _flat(rows[name]) for name in (*HISTORY, "next_basket", "next_28d")}
     now, as_of = _seconds(rows["event_time"]), _seconds(rows["history_time"])
     plain = {name: rows[name].to_pylist() for name in ("visitor", "purchases_28d", "baskets_28d")}
+    visits = rows.select(["session_items", "session_kinds", "session_times"]).to_pylist()
     for n, visitor in enumerate(plain["visitor"]):
         items, times, counts, decayed, basket, later = (
             values[offsets[n] : offsets[n + 1]] for values, offsets in lists.values()
         )
         history = History()
         if len(items):
-            past = [float(plain[name][n] or 0) for name in ("purchases_28d", "baskets_28d")]
-            history = History(tuple(items), times, counts, decayed, float(as_of[n]), *past)
+            bought, baskets = (float(plain[name][n] or 0) for name in ("purchases_28d", "baskets_28d"))
+            history = History(tuple(items), times, counts, decayed, float(as_of[n]), bought, baskets)
+        history = history.with_session(session_of(visits[n]), float(now[n]), TRAINED.half_life)
         yield Question(visitor, float(now[n]), history, frozenset(basket), frozenset(later))
 
 
@@ -196,7 +232,17 @@ def items_at(shop: str, moment: float, purchases: Purchases | None, settings: Se
                  repeats, gap, factors, moment)  # fmt: skip
 
 
-def _positions(names: tuple[str, ...], ids: tuple[str, ...]) -> Indices:
+def catalogue_at(shop: str, moment: float) -> tuple[str, ...]:
+    """Ids of every item of the catalogue that the examples know at a cutoff, in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cutoff = pa.scalar(datetime.fromtimestamp(moment, UTC), pa.timestamp("us", tz="UTC"))
+    rows = warehouse(shop).read("examples", "recommender_items", columns=["item_id", "event_time"])
+    return tuple(sorted(rows.filter(pc.field("event_time") == cutoff)["item_id"].to_pylist()))
+
+
+def positions(names: tuple[str, ...], ids: tuple[str, ...]) -> Indices:
     """For each of `names` its place among `ids`, or -1."""
     index = {item: n for n, item in enumerate(ids)}
     return np.array([index.get(name, -1) for name in names], np.int64)
@@ -219,27 +265,33 @@ def repetition(past: Purchases, ids: tuple[str, ...]) -> tuple[Numbers, Numbers]
     gaps, span = np.bincount(item, counts - 1, size), np.bincount(item, (last - first) / 86_400, size)
     usual, usual_gap = counts.mean() if len(counts) else 1.0, span.sum() / max(gaps.sum(), 1) or 30.0
     repeats, gap = (bought + 5 * usual) / (buyers + 5), (span + 5 * usual_gap) / (gaps + 5)
-    place = _positions(past.items, ids)
+    place = positions(past.items, ids)
     out = np.full(len(ids), usual), np.full(len(ids), usual_gap)
     for target, values in zip(out, (repeats, gap), strict=True):
         target[place[place >= 0]] = values[place >= 0]
     return out
 
 
-def item_factors(past: Purchases, ids: tuple[str, ...], settings: Settings, seed: int) -> Floats:
-    """Item factors by alternating least squares on counts (Hu 2008), for items with 3 buyers or more; else zeros."""
+def item_factors(
+    past: Purchases, ids: tuple[str, ...], settings: Settings, seed: int, least: int | None = None
+) -> Floats:
+    """Item factors by alternating least squares on counts (Hu 2008), for items with enough buyers; else zeros.
+
+    Enough are LEAST_BUYERS and the crowd's share of those who bought anything, or `least` if it is given.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     out = np.zeros((len(ids), settings.factors), np.float32)
-    if not len(past.visitor):
+    if not len(past.visitor) or not settings.factors:
         return out
     counts = csr_matrix((np.ones(len(past.visitor)), (past.visitor, past.item)),
                         shape=(int(past.visitor.max()) + 1, len(past.items)))  # fmt: skip
     counts.sum_duplicates()
-    place = _positions(past.items, ids)
-    kept = np.flatnonzero((np.bincount(counts.indices, minlength=len(past.items)) >= LEAST_BUYERS) & (place >= 0))
+    buyers = int((np.diff(counts.indptr) > 0).sum())
+    least = max(LEAST_BUYERS, math.ceil(settings.crowd * buyers)) if least is None else least
+    place = positions(past.items, ids)
+    kept = np.flatnonzero((np.bincount(counts.indices, minlength=len(past.items)) >= least) & (place >= 0))
     if not len(kept):
         return out
     counts = counts[:, kept].tocsr()
@@ -300,11 +352,11 @@ def rows_of(questions: list[Question], items: dict[float, Items], settings: Sett
             yield scored(question, scores, items[moment], settings)
 
 
-def network(width: int) -> Any:
-    """The scorer in torch: two hidden layers and one number."""
+def network(width: int, hidden: Sequence[int] = HIDDEN) -> Any:
+    """The scorer in torch: hidden layers, two if not said otherwise, and one number."""
     import torch
 
-    sizes = (width, *HIDDEN, 1)
+    sizes = (width, *hidden, 1)
     layers: list[Any] = []
     for n, (a, b) in enumerate(itertools.pairwise(sizes)):
         layers += [torch.nn.Linear(a, b)] + ([torch.nn.ReLU()] if n < len(sizes) - 2 else [])
@@ -366,8 +418,9 @@ def scaling(rows: list[Lesson]) -> tuple[Floats, Floats]:
 
 
 def fit_scorer(
-    rows: list[Lesson], validate: Callable[[Scorer], float], settings: loop.Settings, batch: int = 32
-) -> tuple[Scorer, loop.History]:
+    rows: list[Lesson], validate: Callable[[Scorer], float], settings: loop.Settings, batch: int = 32,
+    hidden: Sequence[int] = HIDDEN,
+) -> tuple[Scorer, loop.History]:  # fmt: skip
     """Train the scorer: softmax over a question's candidates against the shares wanted."""
     import torch
 
@@ -376,7 +429,7 @@ def fit_scorer(
         raise Problem("no question of the training split has an answer among its candidates", do="import more days")
     mean, scale = scaling(learnable)
     loop.seed_everything(settings.seed)
-    model = network(len(FEATURES))
+    model = network(len(mean), hidden)
     device = loop.choose_device(settings.device)
     sizes = [len(row.wanted) for row in learnable]
 
@@ -389,8 +442,26 @@ def fit_scorer(
         return -(wanted * torch.log_softmax(net(seen)[..., 0] + offset, 1)).sum(1).mean()
 
     steps = replace(settings, steps_per_epoch=len(shuffled(sizes, batch, (settings.seed, 0))))
-    history = loop.fit(model, batches, loss, steps, lambda net: validate(as_scorer(net, mean, scale)))
+    with threadpool_limits(1):  # a network this small gains nothing by a second thread, and holds up its neighbours
+        history = loop.fit(model, batches, loss, steps, lambda net: validate(as_scorer(net, mean, scale)))
     return as_scorer(model, mean, scale), history
+
+
+def early_scorer(
+    rows: list[Lesson], validate: Callable[[Scorer], list[float]], settings: loop.Settings
+) -> tuple[Scorer, int, loop.History]:
+    """The scorer of the first epoch as good as the best, and which it was (from 0); `validate` tells by visitor."""
+    kept: list[Scorer] = []
+    told: list[list[float]] = []
+
+    def watched(scorer: Scorer) -> float:
+        kept.append(scorer)
+        told.append(validate(scorer))
+        return float(np.mean(told[-1]))
+
+    _, history = fit_scorer(rows, watched, settings)
+    epoch = first_as_good(told)
+    return kept[epoch], epoch, history
 
 
 def as_scorer(net: Any, mean: Floats, scale: Floats) -> Scorer:
@@ -400,31 +471,46 @@ def as_scorer(net: Any, mean: Floats, scale: Floats) -> Scorer:
     return Scorer(mean, scale, tuple(arrays))
 
 
-def next_basket_ndcg(
+def next_baskets(
     scorer: Scorer | None, mix: float, questions: list[Question], rows: list[Scored], items: Items
-) -> float:
-    """Mean NDCG@10 of the next basket, of prepared rows of one moment."""
+) -> list[float]:
+    """NDCG@10 of each next basket, of prepared rows of one moment."""
     figures = []
     for question, row in zip(questions, rows, strict=True):
         best = row.chosen[top(mixed(scorer(row.features) if scorer else None, row.counts, mix), 10)]
         figures.append(ndcg([items.ids[i] for i in best], dict.fromkeys(question.next_basket, 1), 10))
-    return float(np.mean(figures))
+    return figures
+
+
+def first_as_good(epochs: Sequence[Sequence[float]]) -> int:
+    """The first epoch (from 0) whose mean is within one standard error of the best's (Breiman 1984), by visitor.
+
+    The error is that of the best's own mean. That of the difference would be far smaller, since two epochs answer
+    nearly alike, and would keep the last: what later epochs gain does not pay for what they learn of visitors.
+
+    >>> first_as_good([[0.1, 0.3, 0.2], [0.2, 0.1, 0.4], [0.2, 0.2, 0.3]]), first_as_good([[0.1, 0.1], [0.3, 0.2]])
+    (0, 1)
+    """
+    figures = np.array(epochs, np.float64)
+    means, best = figures.mean(1), figures[int(figures.mean(1).argmax())]
+    error = best.std(ddof=1) / np.sqrt(len(best)) if len(best) > 1 else 0.0
+    return int(np.argmax(means >= best.mean() - error))
 
 
 def choose_mix(
     scorer: Scorer, questions: list[Question], rows: list[Scored], items: Items
 ) -> tuple[float, dict[str, float]]:
     """The weight of the scorer with the best validation figure, ties to the smaller; and all figures."""
-    figures = {mix: next_basket_ndcg(scorer, mix, questions, rows, items) for mix in MIXES}
+    figures = {mix: float(np.mean(next_baskets(scorer, mix, questions, rows, items))) for mix in MIXES}
     return max(MIXES, key=lambda mix: (figures[mix], -mix)), {f"mix {m:g}": round(v, 5) for m, v in figures.items()}
 
 
 def train(shop: str, seed: int) -> Path:
     """Train on the training cutoffs, choose on validation, seal with the items as of the test cutoff."""
-    settings, training = Settings(), loop.Settings(epochs=4, rate=3e-3, warmup=0.05, patience=2, seed=seed)
+    settings, training = TRAINED, replace(LOOP, seed=seed)
     teach, check = read_questions(shop, "train"), read_questions(shop, "validation")
     with narrate("purchases, and items at each moment"):
-        purchases = read_purchases(shop)
+        purchases = members(read_purchases(shop), shop)
         items = {m: items_at(shop, m, purchases, settings, seed) for m in [*moments(teach), *moments(check)]}
     with narrate(f"candidates and features of {len(teach):,} + {len(check):,} questions"):
         random = np.random.default_rng(seed)
@@ -432,8 +518,9 @@ def train(shop: str, seed: int) -> Path:
         held = list(rows_of(check, items, settings))
     last = items[moments(check)[-1]]
     with narrate("scorer"):
-        scorer, history = fit_scorer(lessons, lambda s: next_basket_ndcg(s, 1.0, check, held, last), training)
+        scorer, epoch, history = early_scorer(lessons, lambda s: next_baskets(s, 1.0, check, held, last), training)
         training = replace(training, device=history.device)
+    say(f"  kept: epoch {epoch + 1}, the first as good as the best on validation")
     mix, figures = choose_mix(scorer, check, held, last)
     say(f"  mix chosen on validation: {mix:g} of {figures}")
     with narrate("items as of the test cutoff"), building(shop, "recommend") as folder:
@@ -441,7 +528,7 @@ def train(shop: str, seed: int) -> Path:
         write_items(final, folder)
         write_scorer(scorer, folder)
         chosen = {**asdict(with_mix(settings, mix)), "as_of": final.as_of, "validation": figures,
-                  "training": asdict(training), "epoch": history.best_epoch + 1, "features": list(FEATURES),
+                  "training": asdict(training), "epoch": epoch + 1, "features": list(FEATURES),
                   "losses": [round(value, 5) for value in history.losses]}  # fmt: skip
         seal(folder, shop=shop, name="recommend", kind="recommender", settings=chosen, data=data_names(shop))
     return folder

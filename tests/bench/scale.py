@@ -4,6 +4,9 @@ For each number of events a generated shop of that size is made and taken throug
 by the real commands. Beside them stands, in the same run, Spark reading the raw rows and writing them by day as they
 are, with its own reader and writer; and for the longest table DuckDB doing what clean does to it. Whole commands are
 timed with their start, tables without. Memory is the driver's JVM at its highest, and that of all processes together.
+
+Beyond ten million the generated shop is lived through several times, one span of days after the other: its generator is
+one process of Python a core, and half an hour of it measures nothing of the way.
 """
 
 import argparse
@@ -15,19 +18,24 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import date, timedelta
 from pathlib import Path
 
+from jobs import counting
 from jobs.cleaning import OWNERS
 from jobs.console import grid, narrate
 from jobs.house import processes
 from jobs.house.environment import QUIET
-from jobs.tables import LINKS
-from jobs.warehouse import Mark, Warehouse, rows_of, warehouse
+from jobs.tables import LINKS, table
+from jobs.warehouse import Attempt, Mark, Warehouse, arrow_schema, in_threads, rows_of, warehouse
 from tests.bench.measure import SHOP, machine
 
 EVENTS_A_SCALE = 73_700  # dated rows of the generated shop at scale 1
+AT_ONCE = 10_000_000  # events that are generated; more are the same again, later
 RAW = ("searches", "rankings", "interactions", "reviews", "tickets", "offer_events")
 LONGEST = "rankings"
+OWN_IDS = ("search_id", "ranking_id", "interaction_id", "review_id", "ticket_id", "session_id", "basket_id",
+           "offer_event_id")  # fmt: skip
 STEPS = ("clean", "anonymise", "validate")
 ALONE = {"clean": "clean", "anonymise": "anonymise", "validate": "profile"}
 """What each step calls its work on one table."""
@@ -131,6 +139,49 @@ def of_one(text: str, step: str, name: str) -> float:
     return float(found.group(1)) if found else 0.0
 
 
+def lived_again(house: Warehouse, times: int) -> None:
+    """Raw events as if the shop's days had come `times` times, one span after the other, each with ids of its own."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    begins, ends = house.days("raw", LONGEST)[0], house.days("raw", LONGEST)[-1]
+    span = (date.fromisoformat(ends) - date.fromisoformat(begins)).days + 1
+    engine = duckdb.connect(config={"threads": "1"})
+    engine.execute("SET TimeZone = 'UTC'")
+
+    def one(given: tuple[str, Mark, Attempt, int]) -> tuple[str, Attempt, str, int]:
+        name, mark, attempt, n = given
+        schema = arrow_schema(table("raw", name))
+        later = f"INTERVAL {span * n} DAY"
+        put = {
+            "event_time": f"coalesce(strftime(try_cast(event_time AS TIMESTAMPTZ) + {later}, '%Y-%m-%dT%H:%M:%S.%fZ'), "
+            "event_time)",
+            "known_time": f"known_time + {later}",
+            "day": f"CAST(day + {later} AS DATE)",
+            **{column: f"{column} || '-{n}'" for column in schema.names if column in OWN_IDS},
+            "source_file": f"'{n}-' || source_file",
+        }
+        columns = ", ".join(f"{put.get(column, column)} AS {column}" for column in schema.names)
+        files = [str(path) for path in house.files([mark])]
+        found = engine.cursor().sql(f"SELECT {columns} FROM read_parquet({files}, hive_partitioning = false)")
+        rows = found.to_arrow_table().cast(schema)
+        day = (date.fromisoformat(mark.day) + timedelta(days=span * n)).isoformat()
+        attempt.folder(day).mkdir()
+        pq.write_table(rows, attempt.folder(day) / "part-0.parquet", compression="zstd")
+        return name, attempt, day, rows.num_rows
+
+    for name in RAW:
+        with house.attempt("raw", name) as attempt:
+            marks = [mark for mark in house.marks("raw", name) if mark.rows]
+            made = in_threads(one, [(name, mark, attempt, n) for n in range(1, times) for mark in marks])
+            house.propose_days(
+                attempt,
+                [day for _, _, day, _ in made],
+                step="import",
+                counts={day: counting.terms(count, out=count) for _, _, day, count in made},
+            )
+
+
 def duck(house: Warehouse, marks: list[Mark], folder: Path) -> tuple[float, int]:
     """DuckDB doing what clean does to the longest table, on as many threads as there are cores: seconds, rows."""
     import duckdb
@@ -159,10 +210,15 @@ def measure(events: int) -> list[tuple[object, ...]]:
     os.environ.update({**QUIET, "ENDCAP_HOME": str(home)})
     lines: list[tuple[object, ...]] = []
     try:
-        scale = events / EVENTS_A_SCALE
-        with narrate(f"import {events:,} events"):
+        times = -(-events // AT_ONCE)
+        scale = events / times / EVENTS_A_SCALE
+        with narrate(f"import {events // times:,} events"):
             seconds, jvm, most, _ = timed(["-m", "jobs", "import", SHOP, "--scale", f"{scale:.3f}"], home)
         house = warehouse(SHOP)
+        made = rows_of(m for n in RAW for m in house.marks("raw", n))
+        if times > 1:
+            with narrate(f"the same again, {times - 1} times later"):
+                lived_again(house, times)
         marks = house.marks("raw", LONGEST)
         rows = rows_of(m for n in RAW for m in house.marks("raw", n))
 
@@ -170,7 +226,7 @@ def measure(events: int) -> list[tuple[object, ...]]:
             """A table and its folders, as the copy takes them."""
             return f"{name}={','.join(str(folder) for folder in house.folders(house.marks('raw', name)))}"
 
-        lines.append(("import, generating included", rows, seconds, rows / seconds, "", jvm >> 20, most >> 20))
+        lines.append(("import, generating included", made, seconds, made / seconds, "", jvm >> 20, most >> 20))
         told = {}
         for step in STEPS:
             with narrate(step):

@@ -69,6 +69,13 @@ def test_ports_are_loopback_and_secrets_are_files(composition: dict[str, Any]) -
     assert all(set(secret) == {"file"} for secret in composition["secrets"].values())
 
 
+def test_only_rooms_that_need_a_shops_home_have_it(composition: dict[str, Any]) -> None:
+    """The keys and the closed zone lie in the home: the tracking server, open to everyone who trains, is not there."""
+    has = {name for name, service in composition["services"].items()
+           if any(volume.startswith("endcap-home:") for volume in service.get("volumes", []))}  # fmt: skip
+    assert has == {"airflow-migrate", "airflow-api", "airflow-scheduler", "airflow-dags", "api", "data"}
+
+
 def test_volumes_and_dependencies_are_declared(composition: dict[str, Any]) -> None:
     for service in composition["services"].values():
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(composition["volumes"])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jobs.__main__ import parser as jobs_parser
+from jobs.requesting import NAME
 from jobs.tables import tables
 from models.__main__ import parser as models_parser
 
@@ -61,7 +62,27 @@ for dag_id, conf, key in cases:
                 object.__setattr__(fresh, "options", options)
                 object.__setattr__(fresh, "flags", flags)
                 commands[task.task_id] = fresh.command()
-    out["cases"].append({"commands": commands})
+    people = {}
+    for task in dag.tasks:
+        if hasattr(task, "options_of"):
+            fields = ("options_of", "review", "when", "hours")
+            options, review, when, hours = (task.render_template(getattr(task, f), context) for f in fields)
+            if when == "yes":
+                fresh = copy.copy(task)
+                object.__setattr__(fresh, "options_of", options)
+                people[task.task_id] = {"json": fresh.command("--json", f"--review={review}"), "hours": hours,
+                                        "watch": fresh.command(f"--watch={hours}", f"--review={review}"),
+                                        "users": [user["id"] for user in getattr(task, "assigned_users", [])],
+                                        "defaults": getattr(task, "defaults", []), "fields": sorted(task.params),
+                                        "mode": getattr(task, "mode", "")}
+    triggers = {}
+    for task in dag.tasks:
+        if hasattr(task, "trigger_dag_id") and task.render_template(task.when, context) == "yes":
+            conf = json.loads(task.render_template(task.conf, context))
+            asked = copy.deepcopy(bag.dags[task.trigger_dag_id].params)
+            asked.update(conf)
+            triggers[task.trigger_dag_id] = [conf, asked.validate()]
+    out["cases"].append({"commands": commands, "triggers": triggers, "asked": people})
 print("RESULT" + json.dumps(out))
 """
 
@@ -80,6 +101,20 @@ CASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "train": ("train_models", {"shop": "sample", "pairs": 64, "base": "minilm"}, None),
     "train one": ("train_models", {"shop": "electronics", "models": ["encoder"]}, None),
     "train other": ("train_models", {"models": ["recommender"]}, None),
+    "train privately": ("train_models", {"shop": "sample", "private": True, "epsilon": 0.5}, None),
+    "train for a reviewer": ("train_models", {"shop": "sample", "review": "human"}, None),
+    "train for a reviewer in MLflow": (
+        "train_models",
+        {"shop": "sample", "review": "human", "place": "mlflow", "hours": 0.5},
+        None,
+    ),
+    "an epsilon alone": ("train_models", {"shop": "sample", "epsilon": 0.5}, None),
+    "erase": ("erase_visitor", {"shop": "sample", "request": "r0123456789ab", "models": "retire"}, None),
+    "erase and train": (
+        "erase_visitor",
+        {"shop": "sample", "request": "r0123456789ab", "models": "retrain", "examples": ["encoder"]},
+        None,
+    ),
 }
 BAD: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "shop": ("refresh_data", {"shop": "smaple"}, None),
@@ -93,6 +128,16 @@ BAD: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "models": ("train_models", {"models": ["rankr"]}, None),
     "pairs of nothing": ("train_models", {"pairs": 0}, None),
     "half a pair": ("train_models", {"pairs": 1.5}, None),
+    "private by word": ("train_models", {"private": "yes"}, None),
+    "epsilon of nothing": ("train_models", {"private": True, "epsilon": 0}, None),
+    "epsilon too large": ("train_models", {"private": True, "epsilon": 20.5}, None),
+    "review by nobody": ("train_models", {"review": "none"}, None),
+    "a review at home": ("train_models", {"place": "home"}, None),
+    "no hours for a reviewer": ("train_models", {"hours": 0}, None),
+    "a month for a reviewer": ("train_models", {"hours": 720}, None),
+    "no request": ("erase_visitor", {"shop": "sample"}, None),
+    "an id for a request": ("erase_visitor", {"shop": "sample", "request": "v00017"}, None),
+    "what of models": ("erase_visitor", {"request": "r0123456789ab", "models": "forget"}, None),
 }
 
 
@@ -135,7 +180,7 @@ def parse(command: list[str]) -> Any:
 
 def test_every_dag_is_known_and_imports(rendered: dict[str, Any]) -> None:
     assert rendered["errors"] == {}
-    assert set(rendered["dags"]) == {"refresh_data", "train_models"}
+    assert set(rendered["dags"]) == {"refresh_data", "train_models", "erase_visitor"}
     for dag in rendered["dags"].values():
         assert dag["doc"].startswith("# ")
         assert dag["max"] == 1
@@ -145,8 +190,22 @@ def test_every_dag_is_known_and_imports(rendered: dict[str, Any]) -> None:
 def test_the_way_of_the_data(rendered: dict[str, Any]) -> None:
     dag = rendered["dags"]["refresh_data"]
     assert dag["tasks"][:7] == ["check_params", "import", "clean", "anonymise", "validate", "aggregate", "materialise"]
-    assert dag["down"]["materialise"] == ["dictionary", "examples_encoder", "examples_recommender"]
-    assert dag["links"] == {"validate": ["Data Docs", "Data dictionary"]}
+    assert dag["down"]["materialise"] == [
+        "attack", "dictionary", "examples_encoder", "examples_recommender", "skew", "watch_features",
+    ]  # fmt: skip
+    assert dag["links"] == {
+        "validate": ["Data Docs", "Data dictionary"], "privacy": ["Privacy"], "watch_features": ["Features"],
+    }  # fmt: skip
+
+
+def test_what_was_published_is_attacked_before_a_model_learns_of_it(rendered: dict[str, Any]) -> None:
+    down = rendered["dags"]["refresh_data"]["down"]
+    assert down["attack"] == ["examples_encoder", "examples_recommender", "scan"]
+    assert down["scan"] == ["examples_encoder", "examples_recommender", "privacy"]
+    made = parse(commands(rendered, "scheduled")["scan"])
+    assert made.first.isoformat() == made.last.isoformat() == "2017-03-05"
+    assert "attack" in (by_hand := commands(rendered, "by hand")) and "scan" not in by_hand, "a year's takes minutes"
+    assert not {"attack", "scan"} & set(commands(rendered, "backfill"))
 
 
 def test_what_is_published_is_an_asset_that_exists(rendered: dict[str, Any]) -> None:
@@ -165,9 +224,14 @@ def test_failures_are_tried_again_once(rendered: dict[str, Any]) -> None:
 def test_the_way_of_the_models(rendered: dict[str, Any]) -> None:
     down = rendered["dags"]["train_models"]["down"]
     assert down["check_params"] == ["baseline_recommend", "baseline_search"]
-    way = ["baseline_search", "train_encoder", "evaluate_search", "promote_search", "index"]
+    way = ["baseline_search", "train_encoder", "evaluate_search"]
     assert all(down[one] == [two] for one, two in itertools.pairwise(way))
+    assert down["evaluate_search"] == ["review_search", "review_search_in_mlflow"]
+    assert down["review_search"] == down["review_search_in_mlflow"] == ["promote_search"]
+    assert down["promote_search"] == ["index"]
     assert down["promote_recommend"] == []
+    links = rendered["dags"]["train_models"]["links"]
+    assert links == {"evaluate_search": ["Privacy"], "evaluate_recommend": ["Privacy"]}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -202,6 +266,13 @@ def test_a_run_of_one_day_refreshes_whatever_is_stale(rendered: dict[str, Any], 
 def test_a_backfill_writes_no_training_sets_which_would_know_less(rendered: dict[str, Any]) -> None:
     assert {"examples_recommender", "examples_encoder"} <= set(commands(rendered, "scheduled"))
     assert not {"examples_recommender", "examples_encoder"} & set(commands(rendered, "backfill"))
+
+
+def test_training_sets_wait_for_the_skew_of_their_features(rendered: dict[str, Any]) -> None:
+    assert rendered["dags"]["refresh_data"]["down"]["skew"] == ["examples_encoder", "examples_recommender"]
+    got = parse(commands(rendered, "scheduled")["skew"])
+    assert (got.moments, got.sample) == (1, 1000)
+    assert "skew" not in commands(rendered, "backfill")
 
 
 def test_by_hand_all_days_given_are_written_unless_only_what_is_stale_is_asked_for(rendered: dict[str, Any]) -> None:
@@ -251,6 +322,65 @@ def test_limits_reach_their_commands(rendered: dict[str, Any]) -> None:
     assert (got.pairs, got.base) == (64, "minilm")
 
 
+def test_the_recommender_alone_is_trained_privately_and_only_if_asked(rendered: dict[str, Any]) -> None:
+    made = commands(rendered, "train privately")
+    got = parse(made["train_recommender"])
+    assert (got.private, got.epsilon, got.delta) == (True, 0.5, None)
+    assert not parse(made["train_encoder"]).private
+    for case in ("train", "an epsilon alone"):
+        plain = parse(commands(rendered, case)["train_recommender"])
+        assert (plain.private, plain.epsilon) == (False, None)
+
+
+def test_an_erasure_is_asked_for_by_the_name_of_a_request(rendered: dict[str, Any]) -> None:
+    made = commands(rendered, "erase")
+    got = parse(made["erase"])
+    assert (got.request, got.models, got.visitor, got.visitors) == ("r0123456789ab", "retire", None, None)
+    assert NAME.fullmatch(got.request)  # the form takes what the command prints
+    assert rendered["dags"]["erase_visitor"]["down"]["erase"] == ["anonymise"]
+    assert all(parse(made[step]).stale for step in ("anonymise", "validate", "aggregate"))
+
+
+def test_models_are_trained_again_behind_their_training_sets_if_it_was_asked_for(rendered: dict[str, Any]) -> None:
+    down = rendered["dags"]["erase_visitor"]["down"]
+    assert down["examples_recommender"] == down["examples_encoder"] == ["retrain"]
+    assert rendered["cases"]["erase"]["triggers"] == {}
+    ((dag, (conf, params)),) = rendered["cases"]["erase and train"]["triggers"].items()
+    assert (dag, conf) == ("train_models", {"shop": "sample", "models": ["encoder"]})
+    assert params["models"] == ["encoder"] and set(params) == set(rendered["dags"]["train_models"]["titles"])
+
+
+def test_a_reviewer_is_asked_only_by_a_command_and_nobody_answered_is_a_rejection(rendered: dict[str, Any]) -> None:
+    asked = rendered["cases"]["train for a reviewer"]["asked"]
+    assert set(asked) == {"review_search", "review_recommend"}
+    for task, told in asked.items():
+        got = parse(told["json"])
+        assert (got.command, f"review_{got.bundle}", got.shop, got.json) == ("review", task, "sample", True)
+        assert (got.review, told["hours"], told["users"], told["defaults"]) == ("human", "24", ["reviewer"], ["Reject"])
+        assert told["fields"] == ["reason", "report"]
+        assert parse(commands(rendered, "train for a reviewer")[f"promote_{got.bundle}"]).review == "human"
+    assert set(rendered["cases"]["train one"]["asked"]) == {"review_search"}
+    assert parse(rendered["cases"]["train one"]["asked"]["review_search"]["json"]).review == "auto"
+
+
+def test_an_answer_in_mlflow_is_looked_for_without_holding_a_slot(rendered: dict[str, Any]) -> None:
+    asked = rendered["cases"]["train for a reviewer in MLflow"]["asked"]
+    assert set(asked) == {"review_search_in_mlflow", "review_recommend_in_mlflow"}
+    told = asked["review_search_in_mlflow"]
+    got = parse(told["watch"])
+    assert (got.bundle, got.watch, got.review, told["mode"]) == ("search", 0.5, "human", "reschedule")
+
+
+def test_where_production_says_human_no_form_says_anything_else(airflow_environment: dict[str, str]) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import person; "
+        "print('RESULT', person.REVIEW.schema['enum'], person.REVIEW.value, person.reviewers())"
+    )
+    environ = {**airflow_environment, "ENDCAP_REVIEW": "human", "ENDCAP_REVIEWERS": "ann, bob"}
+    done = subprocess.run([sys.executable, "-c", code, str(DAGS)], env=environ, capture_output=True, text=True)
+    assert "RESULT ['human'] human ['ann', 'bob']" in done.stdout, done.stderr[-2000:]
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_params_out_of_range_are_refused(rendered: dict[str, Any], case: str) -> None:
     assert "refused" in rendered["cases"][f"bad {case}"], rendered["cases"][f"bad {case}"]
@@ -298,13 +428,13 @@ out["checks"] = {
 }
 class Log:
     lines = []
-def first_task(key, folder, kind="scheduled"):
+def first_task(key, folder, kind="scheduled", conf=None):
     with command_line_dag() as dag:
         task = command_line.CheckParams(task_id="check_params")
     try:
         type(task).execute.__wrapped__(task, {
-            "params": {"shop": "sample", "folder": folder},
-            "dag_run": SimpleNamespace(partition_key=key, conf={}, run_type=kind)})
+            "params": {"shop": "sample", "folder": folder, **(conf or {})},
+            "dag_run": SimpleNamespace(partition_key=key, conf=conf or {}, run_type=kind)})
         return "ok"
     except BaseException as fault:
         return type(fault).__name__
@@ -313,7 +443,8 @@ def command_line_dag():
     return DAG("d", params={"shop": "sample", "folder": None})
 out["first"] = {"by hand": first_task(None, None), "night, archive": first_task("2017-01-01", None),
                 "night, deliveries": first_task("2017-01-01", "/tmp"),
-                "backfill, archive": first_task("2017-01-01", None, "backfill")}
+                "backfill, archive": first_task("2017-01-01", None, "backfill"),
+                "a name that is not known": first_task(None, None, conf={"visitor": "v00017"})}
 print("RESULT" + json.dumps(out))
 """
 
@@ -342,7 +473,11 @@ def operated(airflow_environment: dict[str, str], tmp_path_factory: pytest.TempP
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), None)
     assert line, done.stderr[-3000:] + done.stdout[-1000:]
-    return {**json.loads(line[len("RESULT") :]), "pid": (folder / "ending.py.pid").read_text()}
+    return {
+        **json.loads(line[len("RESULT") :]),
+        "pid": (folder / "ending.py.pid").read_text(),
+        "log": done.stdout + done.stderr,
+    }
 
 
 def test_only_a_failure_is_tried_again(operated: dict[str, Any]) -> None:
@@ -374,4 +509,9 @@ def test_a_night_without_deliveries_is_skipped(operated: dict[str, Any]) -> None
         "night, archive": "AirflowSkipException",
         "night, deliveries": "ok",
         "backfill, archive": "ok",
+        "a name that is not known": "AirflowFailException",
     }
+
+
+def test_what_a_param_holds_that_nobody_declared_stands_in_no_log(operated: dict[str, Any]) -> None:
+    assert "shop = 'sample'" in operated["log"] and "v00017" not in operated["log"]

@@ -1,6 +1,7 @@
 """Anonymisation, end to end on a small shop: who the visitors are is gone, and the key is nowhere."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs.pseudonyms import linked, load_key, pseudonym
+from jobs.pseudonyms import linked, load_key, pseudonym, rotate
 from jobs.warehouse import Warehouse, warehouse
 
 KNOWN = datetime(2020, 1, 3, tzinfo=UTC)
@@ -91,14 +92,20 @@ def test_the_safe_zone_holds_no_visitor_and_the_key_is_in_no_log(
     mark = house.marks("safe", "visitors", state="proposed")[0]
     assert (mark.counts["in"], mark.counts["out"], mark.counts["suppressed"]) == (100, 99, 1)
     assert house.marks("safe", "visitors") == []  # only the data gate publishes
+    assert (mark.notes["k"], mark.notes["l"], mark.notes["l_wanted"], mark.notes["t"]) == (33, None, 2, None)
+    linkage = mark.notes["attacks"]["linkage"]
+    assert linkage["figure"] == pytest.approx(1 / 33) and linkage["limit"] == 0.1 and linkage["passed"]
+    assert (linkage["targets"], linkage["published"], linkage["canary"]["caught"]) == (100, 99, True)
 
     bought = house.read("safe", "interactions", state="proposed").to_pylist()[0]
     assert bought["visitor"] == pseudonym(key, "u1")
     assert bought["basket_id"] == linked(key, "basket", "u1")
 
     tickets = {t["ticket_id"]: t["text"] for t in house.read("safe", "tickets", state="proposed").to_pylist()}
-    assert tickets["t000"] == "hi, <EMAIL> here"
-    assert tickets["t001"] == "<NAME>, <PHONE>"
+    tie = "_[g-v]{8}"
+    assert re.fullmatch(f"hi, <EMAIL{tie}> here", tickets["t000"])
+    assert re.fullmatch(f"<NAME{tie}>, <PHONE{tie}>", tickets["t001"])
+    assert tickets["t000"] != tickets["t004"]  # another visitor's address
     assert (tickets["t002"], tickets["t003"]) == ("good tea", None)
 
     report = json.loads((home / "toy" / "reports" / "privacy.json").read_text())
@@ -133,12 +140,13 @@ def run(spark: Any) -> Callable[..., None]:
 def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, run: Callable[..., None]) -> None:
     """A policy that is there is used, not fitted again; who does not fit it is suppressed."""
     from jobs import generalising as g
+    from jobs import generalising_policy as gp
 
     house = shop(put)
     path = home / "toy" / "policy" / "generalisation.json"
     path.parent.mkdir(parents=True)
     levels = {c: g.top(c) for c in g.HIERARCHIES} | {"kids": 0}
-    path.write_text(g.dump(g.Policy(levels, version=7)))
+    path.write_text(gp.dump(g.Policy(levels, version=7)))
     before = path.read_text()
     run()
     assert path.read_text() == before
@@ -146,6 +154,101 @@ def test_levels_are_fitted_once(put: Callable[..., Any], home: Path, run: Callab
     assert {(v["age"], v["kids"]) for v in visitors} == {("*", "0")}
     assert len(visitors) == 99
     assert house.marks("safe", "visitors", state="proposed")[0].notes["policy_version"] == 7
+
+
+# ---- limits of the visitors, each broken on purpose ---------------------------------------------------
+
+
+def crowd(put: Callable[..., Any], *groups: tuple[int, str, str | None]) -> None:
+    """Clean visitors: so many of each age and income."""
+    rows = [(age, income) for count, age, income in groups for _ in range(count)]
+    people = [
+        {"visitor_id": f"u{n}", "age": age, "income": income, **origin(n)} for n, (age, income) in enumerate(rows)
+    ]
+    put("toy", "clean", "visitors", people)
+
+
+def stopped(house: Warehouse, run: Callable[..., None], why: str) -> None:
+    """The run ends with a refusal, nothing is proposed, no file is left, and the refusal is remembered."""
+    from jobs.console import Refused
+
+    with pytest.raises(Refused, match=why):
+        run()
+    assert house.marks("safe", "visitors", state="proposed") == []
+    assert list((house.folder("safe", "visitors") / "attempts").rglob("*.parquet")) == []
+    assert house.refusals("safe", "visitors", "anonymise")["whole"].why
+    run(stale=True)  # asked once is enough
+
+
+def test_a_group_below_k_or_a_block_below_l_stops_the_run(
+    put: Callable[..., Any], run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs import generalising
+
+    crowd(put, (200, "19-24", "Under 15K"), (200, "19-24", "75-99K"), (3, "65+", None))
+    house = warehouse("toy")
+    with monkeypatch.context() as broken:  # as if nobody had been suppressed
+        broken.setattr(generalising, "shown", lambda columns, counts, k, l: dict(counts))
+        stopped(house, run, "reaches only k = 3, not 10")
+    run()
+    mark = house.marks("safe", "visitors", state="proposed")[0]
+    assert (mark.counts["suppressed"], mark.notes["k"], mark.notes["l"]) == (3, 200, 2)
+    assert mark.notes["entropy_l"] == pytest.approx(2.0) and mark.notes["t_distance"] == "ordered"
+    assert house.refusals("safe", "visitors", "anonymise") == {}
+
+    crowd(put, (200, "19-24", "Under 15K"), (200, "19-24", "75-99K"), (20, "65+", "Under 15K"))  # all the old are poor
+    before = mark.attempt
+    with monkeypatch.context() as broken:
+        real = generalising.shown
+        broken.setattr(generalising, "shown", lambda columns, counts, k, l: real(columns, counts, k, 1))
+        with pytest.raises(Exception, match="reaches only l = 1, not 2"):
+            run()
+    assert house.marks("safe", "visitors", state="proposed")[0].attempt == before  # what was there stands
+    run()
+    mark = house.marks("safe", "visitors", state="proposed")[0]
+    assert (mark.counts["suppressed"], mark.notes["l"]) == (20, 2)
+
+
+def test_a_visitor_who_is_found_stops_the_run(
+    put: Callable[..., Any], run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if everybody had been left as they are, and the count of groups had not looked: the attack does."""
+    from jobs import anonymising
+
+    crowd(put, *((20, age, None) for age in ("19-24", "25-34", "45-54", "55-64")), (1, "65+", "250K+"))
+    house = warehouse("toy")
+    monkeypatch.setattr(
+        anonymising, "generalised", lambda rows, columns, counts, policy: (rows.fillna("unknown", columns), 0)
+    )
+    monkeypatch.setattr(anonymising, "groups_reached", lambda attempt, policy: {})
+    stopped(house, run, "linkage: 1 of 81 visitors attacked are found with more than the 0.100 allowed, one with 1.000")
+
+
+def test_misfits_beyond_the_policys_share_stop_the_run_until_it_is_fitted_anew(
+    put: Callable[..., Any], run: Callable[..., None], jobs: Callable[..., Any]
+) -> None:
+    house = warehouse("toy", must_exist=False)
+    crowd(put, (60, "19-24", None), (60, "45-54", None))
+    run()
+    first = house.marks("safe", "visitors", state="proposed")[0]
+    crowd(put, (60, "19-24", None), (60, "45-54", None), (9, "65+", None))
+    run(stale=True)  # 7 %: suppressed and counted, above what a fit may, below what stops
+    second = house.marks("safe", "visitors", state="proposed")[0]
+    assert (second.counts["suppressed"], second.notes["policy_version"]) == (9, 1)
+    crowd(put, (60, "19-24", None), (60, "45-54", None), (9, "65+", None), (9, "55-64", None), (9, "25-34", None))
+    refused = jobs("anonymise", "--shop", "toy", "--stale")
+    assert refused.returncode == 3 and "27 of 147 visitors (18.4%)" in refused.stderr
+    assert "python -m jobs policy --shop toy --refit" in refused.stderr
+    assert house.marks("safe", "visitors", state="proposed")[0].attempt == second.attempt
+    assert "nothing is stale" in jobs("anonymise", "--shop", "toy", "--stale").stdout
+    assert jobs("policy", "--shop", "toy", "--refit").returncode == 0
+    assert jobs("anonymise", "--shop", "toy", "--stale").returncode == 0
+    third = house.marks("safe", "visitors", state="proposed")[0]
+    assert (third.notes["policy_version"], third.counts["suppressed"]) == (2, 0)
+    assert {name for name in third.inputs if "generalisation" in name} != {
+        name for name in first.inputs if "generalisation" in name
+    }
+    assert house.refusals("safe", "visitors", "anonymise") == {}
 
 
 # ---- what is stale, and what is refused ---------------------------------------------------------------
@@ -187,11 +290,15 @@ def test_only_what_changed_is_written_again(
     changed = {key for key, attempt in proposals(house).items() if middle[key] != attempt}
     assert changed == {"visitors whole", f"tickets {DAY}", "tickets 2020-01-02"}
 
-    (home / "toy" / "keys" / "pseudonym.epoch").write_text("2")  # the key was rotated: every pseudonym is another
+    rotate("toy")  # every pseudonym is another
     middle = proposals(house)
     run(stale=True)
     changed = {key for key, attempt in proposals(house).items() if middle[key] != attempt}
     assert changed == set(middle) - {"items whole"}
+    key = load_key("toy")
+    visitors = house.read("safe", "visitors", state="proposed")["visitor"].to_pylist()
+    assert key.epoch == 2 and set(visitors) == {pseudonym(key, f"u{n}") for n in range(99)}
+    assert not set(visitors) & {pseudonym(load_key("toy", 1), f"u{n}") for n in range(99)}
 
 
 def test_a_day_in_which_a_person_is_left_holds_up_no_other_and_is_not_asked_again(
@@ -203,8 +310,7 @@ def test_a_day_in_which_a_person_is_left_holds_up_no_other_and_is_not_asked_agai
     house = shop(put)
     ticket(put, 500, 2, "good tea")
     with monkeypatch.context() as broken:  # as if people had found a way to write their names that we do not know
-        broken.setattr(scrubbing, "scrubbed", lambda rows, column: rows)
-        broken.setattr(scrubbing, "without_own", lambda rows, column, patterns: rows)
+        broken.setattr(scrubbing, "scrubbed", lambda rows, column, patterns, visitor: rows)
         with pytest.raises(Refused, match=r"would still hold direct identifiers: .*1 days, first 2020-01-01"):
             run()
     assert house.days("safe", "tickets", "proposed") == ["2020-01-02"]

@@ -104,6 +104,18 @@ def shop(put: Callable[..., Any]) -> str:
                     "day": when.date(),
                 }
             )
+    asked.append({**asked[0], "search_id": "third", "visitor": "v5"})  # the third visitor, before the validation
+    # Three visitors made it, but only two of them before the validation's beginning: nothing to learn, but to ask.
+    for n, (visitor, when) in enumerate([("v1", train), ("v2", train), ("v3", validation + hour)]):
+        asked.append({**asked[0], "search_id": f"l{n}", "query": "late", "visitor": visitor, "event_time": when,
+                      "known_time": when, "day": when.date()})  # fmt: skip
+        shown.append({**shown[0], "ranking_id": f"rl{n}", "search_id": f"l{n}", "event_time": when,
+                      "known_time": when, "day": when.date()})  # fmt: skip
+    # Three made it by the test's beginning, but of the third it was known only after it.
+    for n, visitor in enumerate(("v1", "v2", "v3")):
+        known = test + hour if n == 2 else train
+        asked.append({**asked[0], "search_id": f"u{n}", "query": "unheard", "visitor": visitor, "known_time": known})
+        shown.append({**shown[0], "ranking_id": f"ru{n}", "search_id": f"u{n}"})
     asked.append({**asked[0], "search_id": "rare", "query": "rare"})
     shown.append({**shown[0], "ranking_id": "rr", "search_id": "rare"})
     bought += [
@@ -115,6 +127,9 @@ def shop(put: Callable[..., Any]) -> str:
         row(27, validation + 2 * hour, "v4", "c", "purchase", ranking_id="r3"),
         row(25, test + 2 * hour, "v1", "b", "click", ranking_id="r4"),
         row(26, train + hour, "v1", "a", "click", ranking_id="rr"),
+        row(28, train + hour, "v1", "a", "click", ranking_id="rl0"),
+        row(29, validation + 2 * hour, "v3", "a", "click", ranking_id="rl2"),
+        row(30, train + hour, "v1", "a", "click", ranking_id="ru0"),
     ]
     for name, rows in (("interactions", bought), ("searches", asked), ("rankings", shown)):
         for day in sorted({r["day"] for r in rows} | ({FIRST, LAST} if name == "interactions" else set())):
@@ -190,11 +205,49 @@ def test_the_encoders_pairs_by_hand(shop: str, capsys: pytest.CaptureFixture[str
         ("tea", "a", "click"): ("train", 2.0),  # 1 / (0.5 x 1/1); clicked again later: still training
         ("tea", "b", "click"): ("train", 8.0),  # 1 / (0.5 x 1/4); bought later: still training
         ("tea", "c", "purchase"): ("validation", 4.0),
+        ("late", "a", "click"): ("validation", 2.0),  # too rare to learn from, before the validation began
     }
-    # What training learns of a pair, validation does not ask; "rare" was made by one visitor only.
-    assert not any(query == "rare" for query, *_ in logged)
+    # What training learns of a pair, validation does not ask. "rare" was made by one visitor only, and of the third
+    # who made "unheard" nothing was known by then: both are left out, and counted.
+    assert not any(query in ("rare", "unheard") for query, *_ in logged)
+    assert warehouse(shop).marks("examples", "encoder")[0].notes["rare"] == {"queries": 2, "searches": 4}
+    said = capsys.readouterr().err
+    assert "rare queries (fewer than 3 visitors) left out: 2, with 4 searches" in said
+    assert "the gate will promote no trained model" in said  # before anybody waits for a training in vain
     assert sum(r["source"] == "catalogue" for r in rows) == 6
     assert {r["weight"] for r in rows if r["source"] == "catalogue"} == {1.0}
+
+
+def test_nonmembers_teach_no_model_but_are_asked_about(
+    shop: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(examples, "nonmembers", lambda visitors: ["v1"])
+    examples.run(Namespace(shop=shop, model="recommender", as_of=None))
+    rows = warehouse(shop).read("examples", "recommender").to_pylist()
+    assert {r["split"] for r in rows if r["visitor"] == "v1"} == {"nonmember", "test"}
+    assert len([r for r in rows if r["split"] == "nonmember"]) == 2  # at validation's cutoff and at training's
+    assert not [r for r in rows if r["split"] == "nonmember" and r["visitor"] != "v1"]
+    examples.run(Namespace(shop=shop, model="encoder", as_of=None))
+    house = warehouse(shop)
+    pairs = {(r["query"], r["item_id"], r["source"]) for r in house.read("examples", "encoder").to_pylist()}
+    assert ("tea", "a", "click") in pairs  # clicked by v3 too, later: now it is theirs alone
+    split = {(r["query"], r["item_id"], r["source"]): r["split"] for r in house.read("examples", "encoder").to_pylist()}
+    assert split["tea", "a", "click"] == "validation" and split["tea", "b", "click"] == "train"
+    whose = house.read("examples", "encoder_visitors").to_pylist()
+    assert {(r["visitor"], r["item_id"], r["split"]) for r in whose} == {("v1", "a", "nonmember"), ("v2", "b", "train")}
+
+
+def test_who_is_a_nonmember_depends_on_the_pseudonym_and_on_how_many_there_are() -> None:
+    few, many = [f"v{n}" for n in range(300)], [f"v{n}" for n in range(20_000)]
+    out = examples.nonmembers(few)
+    assert out == examples.nonmembers(few[::-1]) and 30 <= len(out) <= 90  # a fifth
+    grown = examples.nonmembers(many)
+    assert 850 <= len(grown) <= 1150  # a thousand are enough
+    assert {v for v in grown if v in set(few)} <= set(
+        out
+    )  # nobody who taught a model turns nonmember as the shop grows
+    assert examples.nonmembers(few[:149]) == []  # fewer than 30 could show nothing: nobody is held out in vain
+    assert "of 149 visitors 0 are held out" in examples.few(149, 0) and "some 150 or more" in examples.few(149, 0)
 
 
 def test_same_input_same_bytes(shop: str) -> None:

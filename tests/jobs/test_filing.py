@@ -197,7 +197,7 @@ def test_declared_encodings_are_read_and_gzip_is_found_by_itself(load: Load, sho
         ("a.csv", "sku,name\n1,Tea\n".encode("utf-16"), "header cannot be read"),
         ("a.csv", b"\xef\xbb\xbf", "no header"),
         ("a.csv", b"\n\n\n", "no header"),
-        ("a.csv", gzip.compress(b"sku,name\n" + b"1,Tea\n" * 9999)[:-20], "no whole gzip file"),
+        ("a.csv", gzip.compress(b"sku,name\n" + b"1,Tea\n" * 9999, mtime=0)[:-20], "no whole gzip file"),
         ("a.csv", b"\x1f\x8bnonsense", "no whole gzip file"),
         ("a.csv", b"", "is empty"),
         ("a.parquet", b"PAR1....PAR1", "no whole Parquet file"),

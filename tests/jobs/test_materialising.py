@@ -2,10 +2,9 @@
 
 from argparse import Namespace
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from jobs import materialising
@@ -15,25 +14,6 @@ from jobs.features import end_of_day
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Feast and what it imports, none of them ours
 DAY = date(2017, 3, 1)
 ALL = {"first": None, "last": None}
-
-
-def test_values_are_told_apart_by_their_type() -> None:
-    moment = datetime(2017, 3, 1, 12, tzinfo=UTC)
-    columns = {
-        "string_val": pa.array(["a", None]),
-        "int64_val": pa.array([0, None]),
-        "double_val": pa.array([0.0, None]),
-        "string_list_val": pa.array([["a"], None]),
-        "int64_list_val": pa.array([[0], None]),
-        "double_list_val": pa.array([[0.5], None]),
-        "unix_timestamp_list_val": pa.array([[moment], None], pa.list_(pa.timestamp("us", tz="UTC"))),
-    }
-    for name, column in columns.items():
-        value, nothing = materialising.protos(pa.chunked_array([column]))
-        assert (value.WhichOneof("val"), nothing.WhichOneof("val")) == (name, None)
-    assert list(value.unix_timestamp_list_val.val) == [int(moment.timestamp())]
-    with pytest.raises(TypeError, match="no online value"):
-        list(materialising.protos(pa.chunked_array([pa.array([True])])))
 
 
 def test_rows_that_cannot_be_written_are_a_refusal(
@@ -46,7 +26,9 @@ def test_rows_that_cannot_be_written_are_a_refusal(
     with pytest.raises(Refused, match="rows in, but none written: query_stats"):
         materialising.run(Namespace(shop="lost", **ALL))
     out = capsys.readouterr().out
-    assert [line.split() for line in out.splitlines() if line.startswith("item_stats")] == [["item_stats", "1", "1"]]
+    assert [line.split() for line in out.splitlines() if line.startswith("item_stats")] == [
+        ["item_stats", "1", "1", "all", "days"]
+    ]
 
 
 def test_without_statistics_the_step_before_is_named(put: Callable[..., Any]) -> None:

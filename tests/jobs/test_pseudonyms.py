@@ -44,9 +44,3 @@ def test_a_damaged_key_is_not_replaced(home: Path, text: str) -> None:
     with pytest.raises(Problem, match="damaged"):
         load_key("toy")
     assert path.read_text() == text
-
-
-def test_an_epoch_stands_in_front(home: Path) -> None:
-    load_key("toy")
-    key_file("toy").with_suffix(".epoch").write_text("2")
-    assert pseudonym(load_key("toy"), "ann").startswith("v2_")

@@ -1,5 +1,6 @@
 """Scrubbing: what is personal goes, what only looks like it stays; by hand, English and Chinese."""
 
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,31 @@ GONE = [
     ("电话 138-1234-5678", "电话 <PHONE>"),
     ("86 13912345678", "<PHONE>"),
     ("座机010-62345678", "座机<PHONE>"),
+    ("shop.example.com/verify?auth=9f2c", "<URL>"),
+    ("ping fe80::1ff:fe23:4567:890a", "ping <IP>"),
+    ("device a0:b1:c2:d3:e4:f5 offline", "device <MAC> offline"),
+    ("plate number AB12 CDE", "plate number <PLATE>"),
+    ("车牌京A12345，谢谢", "车牌<PLATE>，谢谢"),
+    ("粤B·D12345停在门口", "<PLATE>停在门口"),
+    ("I was born on 4 May 1980.", "I was born on <BIRTHDATE>."),
+    ("出生日期：1980年5月4日", "出生日期：<BIRTHDATE>"),
+    ("DOB: 04/05/1980", "DOB: <BIRTHDATE>"),
+    ("my driver's license is D1234567", "my driver's license is <LICENCE>"),
+    ("passport no. 123456789", "passport no. <PASSPORT>"),
+    ("护照号码：E12345678", "护照号码：<PASSPORT>"),
+    ("ship it to 12 Long Street", "ship it to <ADDRESS>"),
+    ("send it to 8 wressle road please", "send it to <ADDRESS> please"),
+    ("P.O. Box 1234", "<ADDRESS>"),
+    ("请寄到北京市海淀区中关村大街1号", "请寄到<ADDRESS>"),
+    ("送到幸福小区3号楼2单元501室", "送到<ADDRESS>"),
+    ("ask Olivia Hernandez", "ask <NAME>"),
+    ("Dear Mr. Quux,", "Dear Mr. <NAME>,"),
+    ("thanks, Krisztián", "thanks, <NAME>"),
+    ("my name is zork", "my name is <NAME>"),
+    ("我叫王小明，谢谢", "我叫<NAME>，谢谢"),
+    ("收货人：欧阳娜娜 电话", "收货人：<NAME> 电话"),
+    ("王先生您好", "<NAME>先生您好"),
+    ("I am 43 years old", "I am <AGE> years old"),
 ]
 STAYS = [
     "order 12345678 came on 2020-01-31",
@@ -37,6 +63,20 @@ STAYS = [
     "2 x 330 ml, 12.99 USD",
     "订单20200131001共3件",
     "a@b is no address",
+    "EAN 4006381333931",
+    "order no. 112-3456789-1234567",
+    "订单号13812345678还没到",
+    "SKU 13912345678",
+    "toys for 3 years old",
+    "a 12 years old whisky",
+    "USB Flash Drive 16 GB, 2 Way",
+    "rose will mark the date in may",
+    "HP Pavilion dv7-1211ea Notebook Silver 43.2 cm",
+    "Canon EOS 5D Mark IV",
+    "std::vector and 12:30:45",
+    "王牌吸尘器，高明的设计",
+    "我是新用户",
+    "内存16G，硬盘512G",
 ]
 
 
@@ -68,12 +108,13 @@ PEOPLE = [
 OWN = [
     ("u1", "Regards, SMITH", "Regards, <NAME>"),
     ("u1", "Annual plan for ann smith", "Annual plan for <NAME>"),
+    ("u1", "see https://x.example/ann/smith", "see <URL>"),
     ("u1", "write ann@x", "write <EMAIL>"),
     ("u1", "ring 415.555.0132!", "ring <PHONE>!"),
     ("u1", "to 12 long street  Town please", "to <ADDRESS> please"),
     ("u2", "我是王小明，住北京市海淀区中关村大街1号", "我是<NAME>，住<ADDRESS>"),
     ("u2", "138 1234 5678", "<PHONE>"),
-    ("u2", "Ann Smith is somebody else", "Ann Smith is somebody else"),
+    ("u2", "Zork Quux is somebody else", "Zork Quux is somebody else"),
     ("u3", "nothing known", "nothing known"),
     ("u4", "any text", "any text"),
     ("nobody", "not a visitor", "not a visitor"),
@@ -87,7 +128,7 @@ def test_a_visitors_own_identifiers_go_and_the_second_look_agrees(spark: Any) ->
 
     people = spark.createDataFrame(PEOPLE, "visitor_id string, name string, email string, phone string, address string")
     rows = spark.createDataFrame([(v, t, t) for v, t, _ in OWN], "visitor_id string, original string, text string")
-    done = scrubbing.without_own(rows, "text", scrubbing.own_patterns(people))
+    done = scrubbing.scrubbed(rows, "text", scrubbing.own_patterns(people))
     assert {r["original"]: r["text"] for r in done.collect()} == {t: e for _, t, e in OWN}
 
     def left(column: str) -> dict[str, set[str]]:
@@ -113,3 +154,112 @@ def test_the_second_look_finds_any_e_mail_address(spark: Any) -> None:
     rows = spark.createDataFrame([("x@y.zz", None), ("<EMAIL>", None)], "t string, n string")
     held = scrubbing.residue(F.col("t"), dict.fromkeys(scrubbing.OWN, F.col("n")))["any e-mail"]
     assert [r[0] for r in rows.select(held).collect()] == [True, False]
+
+
+# Placeholders ---------------------------------------------------------------------------------
+
+
+def tied(spark: Any, rows: list[tuple[str, str]], key: bytes = b"k" * 32) -> list[str]:
+    from pyspark.sql import functions as F
+
+    from jobs import scrubbing
+
+    there = spark.createDataFrame([(n, *row) for n, row in enumerate(rows)], "n int, v string, text string")
+    done = scrubbing.scrubbed(there.withColumn("_secret", F.lit(key)), "text", visitor="v")
+    return [row["text"] for row in done.orderBy("n").collect()]
+
+
+def test_a_placeholder_is_stable_within_a_visitor_and_links_no_two(spark: Any) -> None:
+    first, again, other, own, also = tied(
+        spark,
+        [
+            ("u1", "call 415-555-0132"),
+            ("u1", "or (415) 555-0132, it is the same"),
+            ("u2", "call 415-555-0132"),
+            ("u1", "call 415-555-0133"),
+            ("u1", "a@x.example or b@x.example"),
+        ],
+    )
+    letters = first.removeprefix("call <PHONE_").removesuffix(">")
+    assert len(letters) == 8 and set(letters) <= set("ghijklmnopqrstuv")
+    assert again == f"or <PHONE_{letters}>, it is the same"  # the same value, however it is written
+    assert len({first, other, own}) == 3  # another visitor, another value
+    assert len(set(re.findall("_([g-v]{8})>", also))) == 2
+    (rotated,) = tied(spark, [("u1", "call 415-555-0132")], key=b"l" * 32)
+    assert rotated != first  # another key unlinks
+
+
+def test_what_looks_like_a_tag_in_a_text_is_no_tag(spark: Any) -> None:
+    from jobs.scrubbing import CLOSE, OPEN, PART
+
+    forged = f"{OPEN}a{PART}{PART}a@x.example{CLOSE}{CLOSE} end"
+    (text,) = tied(spark, [("u1", forged)])
+    assert re.fullmatch("<EMAIL_[g-v]{8}> end", text)  # without the marks it is one address
+
+
+def test_what_looks_like_a_label_in_a_text_is_no_label(spark: Any) -> None:
+    (text,) = tied(spark, [("u1", "ask \ufdd8Zork\ufdef now, not\ufdd3 Olivia Hernandez")])
+    assert re.fullmatch("ask Zork now, not <NAME_[g-v]{8}>", text)
+
+
+def test_placeholders_are_counted_with_their_letters_and_residue_sees_past_them(spark: Any) -> None:
+    from pyspark.sql import functions as F
+
+    from jobs import scrubbing
+
+    (text,) = tied(spark, [("u1", "a@x.example b@x.example 4111111111111111")])
+    rows = spark.createDataFrame([(text, None)], "t string, n string")
+    counts = [F.regexp_count("t", F.lit(scrubbing.counted(kind))) for kind in ("EMAIL", "CARD", "NAME")]
+    assert tuple(rows.select(*counts).collect()[0]) == (2, 1, 0)
+    held = scrubbing.residue(F.col("t"), dict.fromkeys(scrubbing.OWN, F.col("n")))
+    assert not any(rows.select(*held.values()).collect()[0])
+
+
+# A recogniser from outside --------------------------------------------------------------------
+
+
+def loyalty_cards(texts: list[str]) -> list[list[tuple[int, int, str]]]:
+    """A recogniser such as a shop may write: its own loyalty cards."""
+    return [[(m.start(), m.end(), "CARD") for m in re.finditer(r"LOYAL-\d+", text)] for text in texts]
+
+
+def test_a_recogniser_is_plugged_in_by_a_setting(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("u1", "LOYAL-77 of Olivia Hernandez"), ("u1", "nothing"), ("u2", "LOYAL-77")]
+    plain = tied(spark, rows)
+    assert plain[0].startswith("LOYAL-77 of <NAME_")
+    monkeypatch.setenv("ENDCAP_RECOGNISER", "tests.jobs.test_scrubbing:loyalty_cards")
+    first, nothing, other = tied(spark, rows)
+    assert re.fullmatch(r"<CARD_[g-v]{8}> of <NAME_[g-v]{8}>", first) and nothing == "nothing"
+    assert re.fullmatch(r"<CARD_[g-v]{8}>", other) and other not in first
+
+
+@pytest.mark.parametrize("path", ["nowhere.at.all:find", "tests.jobs.test_scrubbing:nothing", "re", "re:__doc__"])
+def test_a_recogniser_that_cannot_be_had_is_told(path: str) -> None:
+    from jobs import scrubbing
+    from jobs.console import Problem
+
+    with pytest.raises(Problem, match="recogniser"):
+        scrubbing.recogniser(path)
+
+
+@pytest.mark.parametrize("span", [(0, 3, "SOMETHING"), (2, 2, "NAME"), (0, 99, "NAME")])
+def test_a_span_that_cannot_be_is_an_error(span: tuple[int, int, str]) -> None:
+    from jobs import scrubbing
+
+    with pytest.raises(ValueError, match="plugged"):
+        scrubbing.noted("a text", [span])
+
+
+def presidio(texts: list[str]) -> list[list[tuple[int, int, str]]]:
+    """Presidio's recogniser of Spanish tax numbers, as a shop would plug it in."""
+    from presidio_analyzer.predefined_recognizers import EsNifRecognizer
+
+    known = EsNifRecognizer()
+    return [[(r.start, r.end, "LICENCE") for r in known.analyze(t, known.supported_entities)] for t in texts]
+
+
+def test_presidio_can_be_plugged_in(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("presidio_analyzer")
+    monkeypatch.setenv("ENDCAP_RECOGNISER", "tests.jobs.test_scrubbing:presidio")
+    (text,) = tied(spark, [("u1", "NIF 55555555K")])
+    assert re.fullmatch(r"NIF <LICENCE_[g-v]{8}>", text)

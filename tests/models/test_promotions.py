@@ -176,3 +176,82 @@ def test_a_bundle_is_opened_only_as_it_was_sealed(home: Path) -> None:
     (one.folder / "words.json").unlink()
     with pytest.raises(Problem, match="words"):
         open_bundle(one.folder)
+
+
+def test_a_version_that_was_retired_by_an_erasure_serves_no_more(home: Path) -> None:
+    for version in (1, 2):
+        promotions.serve(SHOP, bundle(version), "baseline" if version == 1 else "promote")
+    told = home / SHOP / "bundles" / "erased.json"
+    told.write_text(json.dumps({f"{NAME}/2": {"policy": "retrain"}}))
+    assert (serving(), promotions.due(SHOP, NAME, 2), promotions.due(SHOP, NAME, 1)) == (2, "retrain", None)
+    told.write_text(json.dumps({f"{NAME}/2": {"policy": "retire"}}))
+    found = promotions.find_champion(SHOP, NAME)
+    assert found is not None and found.bundle.version == 1
+    assert "somebody it learnt from was erased" in found.passed_over[0]
+
+
+def test_what_was_trained_again_is_not_gone_back_from(home: Path) -> None:
+    for version in (1, 2, 3):
+        promotions.serve(SHOP, bundle(version), "baseline" if version == 1 else "promote")
+    told = home / SHOP / "bundles" / "erased.json"
+    told.write_text(json.dumps({f"{NAME}/{version}": {"policy": "retrain"} for version in (2, 3)}))
+    promotions.roll_back(SHOP, NAME)  # from one that is to be trained again to another: no worse
+    assert serving() == 2
+    promotions.serve(SHOP, bundle(4), "promote")
+    with pytest.raises(Refused, match=r"version 2 .* is not gone back to"):
+        promotions.roll_back(SHOP, NAME)
+    assert serving() == 4
+
+
+def pickled() -> bytes:
+    import pickle
+
+    return pickle.dumps({"a": 1})
+
+
+def objects() -> bytes:
+    import io
+
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(f"model{ending}", pickled()) for ending in (".json", ".npy", ".safetensors", ".onnx", ".parquet", ".txt")]
+    + [("model.npy", objects()), ("model.safetensors", b"PK\x03\x04 an archive of a framework")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_could_run_when_it_is_read_is_no_bundle_under_any_name(home: Path, name: str, content: bytes) -> None:
+    with building(SHOP, NAME) as folder:
+        (folder / name).write_bytes(content)
+        with pytest.raises(Problem, match="is not what its name says"):
+            seal(folder, shop=SHOP, name=NAME, kind="test", settings={})
+
+
+def test_what_each_format_begins_with_is_taken(home: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors.numpy import save_file
+
+    with building(SHOP, NAME) as folder:
+        np.save(folder / "a.npy", np.arange(3))
+        pq.write_table(pa.table({"a": [1]}), folder / "a.parquet")
+        save_file({"a": np.arange(3.0)}, folder / "a.safetensors")
+        (folder / "a.txt").write_text("tree\nversion=v4\n")
+        (folder / "b.json").write_text("[]")
+        (folder / "empty.txt").write_text("")
+        assert len(seal(folder, shop=SHOP, name=NAME, kind="test", settings={}).files) == 6
+
+
+def test_a_record_of_before_the_book_is_valid_still(home: Path, record_file: Callable[[int], Path]) -> None:
+    """Its fields are fewer; the signature is over those that it has."""
+    made = promotions.serve(SHOP, bundle(1), "baseline")
+    values = {name: value for name, value in asdict(made).items() if name not in ("approval", "policy", "audit")}
+    values["signature"] = promotions.signing_key(SHOP).sign(promotions.canonical(values)).hex()
+    record_file(1).write_text(json.dumps(values))
+    assert serving() == 1

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.console import Problem
+from jobs.events import Session, Touch, fold
 from models.bundle import building, keep, seal
 from models.recommender import (
     FEATURES,
+    SERVICE,
     History,
     Items,
     Recommender,
@@ -198,6 +201,44 @@ def test_a_bundle_comes_back_as_it_was_and_torch_agrees(home: Path) -> None:
     assert opened.ranking(past, NOW.timestamp(), similar[0], 5) == answer(opened, past)
 
 
+class Read(dict[str, Any]):
+    """Values that note which of them were asked for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def test_it_reads_the_features_of_its_service_and_no_others() -> None:
+    from jobs.features import MODELS
+
+    views = MODELS[SERVICE]
+    known = Read({"items": ["a"], "times": [NOW], "counts": [1], "decayed": [1.0], "purchases_28d": 2, "baskets_28d": 1,
+                  "spend_28d": 9.0, "searches_28d": 3})  # fmt: skip
+    past = History.of(known, NOW)
+    assert known.names == {*views["visitor_history"], *views["visitor_stats"]}
+    of_item = Read({"event_time": NOW, "purchases_28d": 1, "purchases_decayed": 1.0, "price": 2.0, "rating": 5.0})
+    Recommender(shop(), COUNTS).recommend(past, NOW, 5, {"e": of_item})
+    assert of_item.names - {"event_time"} == set(views["item_stats"])
+
+
+def test_a_bundle_that_reads_other_features_is_not_opened(home: Path) -> None:
+    with building("shop", "recommend") as folder:
+        write_items(shop(), folder)
+        settings = {"kind": "counts", "as_of": NOW.timestamp(), "service": "recommender_v9"}
+        seal(folder, shop="shop", name="recommend", kind="recommender", settings=settings)
+    with pytest.raises(Problem, match="reads the features 'recommender_v9'"):
+        Recommender.open(keep(folder, 1))
+
+
 def test_serving_needs_no_torch() -> None:
     import subprocess
     import sys
@@ -205,3 +246,76 @@ def test_serving_needs_no_torch() -> None:
     heavy = "{'torch', 'mlflow', 'pyspark'}"
     code = f"import sys, models.recommender, models.promotions; assert not {heavy} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- what is done now -----------------------------------------------------------------------------
+
+
+def visit(*touches: tuple[str, str, float]) -> Session:
+    """From (item, act, minutes before now)."""
+    return fold(Session(), [Touch(int(NOW.timestamp() - 60 * ago), item, act) for item, act, ago in touches])
+
+
+def entered(past: History, session: Session) -> History:
+    return past.with_session(session, NOW.timestamp(), 60.0)
+
+
+def test_a_session_enters_a_history_by_its_strongest_act() -> None:
+    past = entered(
+        history(("a", 10, 2)), visit(("e", "view", 9), ("e", "cart", 5), ("e", "view", 1), ("a", "click", 2))
+    )
+    assert past.items == ("a", "e") and past.counts.tolist() == [2.2, 0.5]
+    assert past.decayed.tolist() == [2 * 0.5 ** (10 / 60) + 0.2, 0.5]
+    assert past.times.tolist() == [NOW.timestamp() - 120, NOW.timestamp() - 60]
+    assert dict(past.touched) == {"e": "cart", "a": "click"}
+
+
+def test_a_session_that_is_over_or_empty_or_known_changes_nothing() -> None:
+    past = history(("a", 10, 2))
+    assert entered(past, Session()) is past
+    assert entered(past, visit(("e", "purchase", 5))) is past  # bought before the history's own end: it has it
+    both = entered(History(), visit(("d", "cart", 50), ("e", "cart", 5)))
+    assert both.items == ("e",)  # d was before a gap of 45 minutes
+
+
+def test_a_clock_ahead_of_the_data_touches_now_and_a_purchase_counts_until_the_night_counts_it() -> None:
+    past = history(("a", 10, 2))
+    tomorrow = fold(Session(), [Touch(int(NOW.timestamp()) + 50_000, "e", "purchase")])
+    after = entered(past, tomorrow)
+    assert after.counts.tolist() == [2, 1] and after.times[1] == NOW.timestamp() and not after.touched
+
+
+def test_a_touched_item_is_recommended_with_its_reason_and_draws_what_is_like_it() -> None:
+    recommender = Recommender(shop(), Settings(kind="counts", mix=0.0, similar=2, popular=5))
+    past = entered(History(), visit(("d", "click", 1)))
+    hits = recommender.recommend(past, NOW, 5)
+    assert hits[0].item_id == "d" and hits[0].why["says"] == "clicked just now" and hits[0].why["source"] == "session"
+    assert answer(recommender, History())[0] == "a"
+
+
+def test_training_and_serving_enter_the_same_session_alike() -> None:
+    """One visitor as a row of examples, and as look-ups tell of them."""
+    import pyarrow as pa
+
+    from jobs.features import session_of
+    from jobs.tables import table
+    from jobs.warehouse import arrow_schema
+    from models.training.recommender import TRAINED, _questions
+
+    at = [NOW - timedelta(days=9), NOW - timedelta(days=12)]
+    touched = {"session_items": ["e", "a"], "session_kinds": ["cart", "view"],
+               "session_times": [NOW - timedelta(minutes=3), NOW - timedelta(minutes=20)]}  # fmt: skip
+    known = {"items": ["a", "b"], "times": at, "counts": [2, 1], "decayed": [1.5, 0.8]}
+    numbers = {"purchases_28d": 3, "baskets_28d": 2}
+    row = {"visitor": "v", "event_time": NOW, "split": "train", "history_time": NOW - timedelta(days=1), **touched,
+           **{f"history_{name}": value for name, value in known.items()}, **numbers,
+           "next_basket": ["a"], "next_28d": ["a"]}  # fmt: skip
+    rows = pa.Table.from_pylist([row], schema=arrow_schema(table("examples", "recommender")))
+    (question,) = _questions(rows.combine_chunks())
+    served = History.of({**known, **numbers}, NOW - timedelta(days=1))
+    served = served.with_session(session_of(touched), NOW.timestamp(), TRAINED.half_life)
+    learnt = question.history
+    assert learnt.items == served.items == ("a", "b", "e")
+    for name in ("times", "counts", "decayed"):
+        assert getattr(learnt, name).tolist() == getattr(served, name).tolist()
+    assert (learnt.as_of, learnt.touched, learnt.purchases_28d) == (served.as_of, served.touched, served.purchases_28d)

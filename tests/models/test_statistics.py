@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from models.statistics import bootstrap_mean, holm, paired_bootstrap, paired_randomisation
+from models.statistics import (
+    bootstrap_mean,
+    detectable,
+    draws_for,
+    holm,
+    paired_bootstrap,
+    paired_randomisation,
+    standard_error,
+    surely_worse,
+)
 
 
 def test_a_constant_has_an_interval_of_no_width() -> None:
@@ -71,3 +80,46 @@ def test_randomisation_agrees_with_counting_all_signs() -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.9]) == [1.0, 1.0]
+
+
+def test_one_sided_randomisation_agrees_with_counting_all_signs() -> None:
+    # 4 differences of -1: of the 16 assignments of signs one lies as far below zero; all lie at or above their own sum.
+    assert paired_randomisation([0] * 4, [1] * 4, alternative="less") == pytest.approx(1 / 16, abs=0.01)
+    assert paired_randomisation([1] * 4, [0] * 4, alternative="less") == 1.0
+
+
+def test_worse_is_proven_only_beyond_the_margin() -> None:
+    base = np.random.default_rng(11).random(300)
+    worse = base - 0.05 + np.random.default_rng(12).normal(0, 0.05, 300)
+    assert surely_worse(worse, base, 0.02) < 0.001
+    assert surely_worse(worse, base, 0.08) > 0.99
+    assert surely_worse(base, base, 0.0) == 1.0
+
+
+def test_at_the_margin_itself_it_errs_as_often_as_it_says() -> None:
+    random, found = np.random.default_rng(13), 0
+    for _ in range(400):
+        found += surely_worse(random.normal(-0.02, 0.1, 60), np.zeros(60), 0.02, draws=500) < 0.05
+    assert 8 <= found <= 34  # 5 % of 400 are 20, give or take 4.4
+
+
+def test_clusters_are_one_draw_each_for_the_standard_error() -> None:
+    values = np.random.default_rng(14).normal(size=400)
+    assert standard_error(values) == pytest.approx(values.std(ddof=1) / 20)
+    repeated = np.repeat(values[:20], 30)
+    assert standard_error(repeated, np.repeat(range(20), 30).tolist()) == pytest.approx(standard_error(values[:20]))
+    assert standard_error([1.0, 2.0], ["a", "a"]) == np.inf
+
+
+def test_the_detectable_difference_is_seen_four_times_of_five() -> None:
+    random, hits, trials = np.random.default_rng(15), 0, 400
+    spread = random.normal(0, 0.1, 100)
+    truth = detectable(spread, np.zeros(100), level=0.95, power=0.8) / (spread.std(ddof=1) / 0.1)
+    for _ in range(trials):
+        values = random.normal(truth, 0.1, 100)
+        hits += paired_bootstrap(values, np.zeros(100), draws=500).low > 0
+    assert 0.74 <= hits / trials <= 0.87
+
+
+def test_a_stricter_interval_draws_more() -> None:
+    assert draws_for(0.95) == 10_000 < draws_for(0.99) < draws_for(0.999) <= draws_for(1.0)

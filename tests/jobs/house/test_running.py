@@ -22,9 +22,12 @@ def args(*words: str) -> argparse.Namespace:
 
 
 def test_params_that_were_not_given_are_left_to_the_dag() -> None:
-    refresh, train = running.confs(args("--shop", "sample"), ["encoder", "recommender"])
-    assert refresh == ("refresh_data", {"shop": "sample", "examples": ["encoder", "recommender"]})
-    assert train == ("train_models", {"shop": "sample", "models": ["encoder", "recommender"]})
+    first, then = running.confs(args("--shop", "sample"), ["encoder", "recommender"])
+    assert first == [("refresh_data", {"shop": "sample", "examples": ["encoder", "recommender"]})]
+    assert then == [
+        ("train_models", {"shop": "sample", "review": "later", "models": [model]})
+        for model in ("encoder", "recommender")
+    ]
 
 
 def test_params_that_were_given(tmp_path: Path) -> None:
@@ -40,7 +43,7 @@ def test_params_that_were_given(tmp_path: Path) -> None:
         "--pairs",
         "64",
     )
-    refresh, train = running.confs(args(*words), ["encoder"])
+    [refresh], [train] = running.confs(args(*words), ["encoder"])
     assert refresh[1] == {
         "shop": "electronics",
         "examples": ["encoder"],
@@ -48,7 +51,7 @@ def test_params_that_were_given(tmp_path: Path) -> None:
         "first": "2017-01-01",
         "last": "2017-01-31",
     }
-    assert train[1] == {"shop": "electronics", "models": ["encoder"], "pairs": 64}
+    assert train[1] == {"shop": "electronics", "review": "later", "models": ["encoder"], "pairs": 64}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +140,27 @@ def test_nothing_of_a_run_outlives_it(home: Path) -> None:
         assert running.runners_left() == []
     assert processes.started(child.pid) is None
     child.wait()
+
+
+def test_the_meter_finds_the_peak_and_measures_only_what_grew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    measure = running.processes.proportional_memory
+    monkeypatch.setattr(running.processes, "proportional_memory", lambda pids: taken.append(1) or measure(pids))
+    meter = running.Meter("nobody", running.Told())
+    meter.sample()
+    before = meter.peak
+    for _ in range(5):
+        meter.sample()
+    assert len(taken) == 1, "nothing grew"
+    held = bytearray(os.urandom(1 << 20) * 200)
+    meter.sample()
+    assert len(taken) == 2 and meter.peak - before > len(held) * 0.95
+    del held
+    meter.sample()
+    assert len(taken) == 2 and meter.peak > before
+    meter.told.tasks.append(running.Task("refresh_data", "clean", 0.0))
+    meter.sample()
+    assert len(taken) == 3 and 0 < meter.told.tasks[0].peak < meter.peak, "each task has a peak of its own"
 
 
 def test_what_a_dead_run_left_is_ended(home: Path) -> None:

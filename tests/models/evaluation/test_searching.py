@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +15,11 @@ from jobs.console import Problem
 from models.bundle import Bundle, open_bundle, seal
 from models.encoder import Encoder
 from models.evaluation.gates import gates
-from models.evaluation.searching import baseline, evaluate, figures, grades, latency, summary
+from models.evaluation.metrics import measured
+from models.evaluation.searching import FIGURES, again, baseline, bought, evaluate, grades, newest, summary, tellable
 from models.retrieval.fusion import FusionSettings
 from models.retrieval.indexing import catalogue
+from models.tracking import Run
 from models.training.encoder import KIND, settings_of
 
 KNOWN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -60,37 +62,30 @@ def test_grades_are_medians_and_equal_texts_are_one(judged: str) -> None:
     }
 
 
+def test_a_report_shows_no_query_that_few_visitors_made(judged: str, put: Callable[..., Any]) -> None:
+    """Raters' own queries may be shown, and those that enough visitors made; not what one or two of them typed."""
+    day, at = "2020-01-02", {"event_time": KNOWN, "known_time": KNOWN, "day": KNOWN.date()}
+    assert tellable(judged, ["shoe", "绿茶"]) == ["shoe", "绿茶"]
+    made = [("v1", "Shoe"), ("v1", "red  lamp"), ("v2", "red lamp"), ("v3", "red lamp")]
+    put(judged, "safe", "searches", [{"search_id": f"s{n}", "visitor": v, "query": q, "simulated": False, **at}
+                                     for n, (v, q) in enumerate(made)], day)  # fmt: skip
+    put(judged, "stats", "query_stats", [{"query": "red lamp", "searches_28d": 3, **at}], day)
+    assert tellable(judged, ["shoe", "绿茶", "red lamp"]) == ["绿茶", "red lamp"]
+
+
 def test_figures_by_hand() -> None:
-    found = figures([7, 3, 9], {3: 3.0, 9: 1.0, 4: 0.0})
+    found = measured(FIGURES, {"q": [7, 3, 9]}, {"q": {3: 3.0, 9: 1.0, 4: 0.0}})
     best = 3 + 1 / np.log2(3)
-    assert found["ndcg@10"] == pytest.approx((3 / np.log2(3) + 1 / 2) / best)
-    assert found["recall@100"] == 1.0 and found["mrr@10"] == 0.5
-    assert figures([], {3: 1.0}) == {"ndcg@10": 0.0, "recall@100": 0.0, "mrr@10": 0.0}
-
-
-def test_ndcg_agrees_with_an_independent_judge() -> None:
-    ir_measures = pytest.importorskip("ir_measures")
-    random = np.random.default_rng(3)
-    for _ in range(20):
-        judged = {int(row): float(random.integers(0, 4)) for row in random.choice(60, 25, replace=False)}
-        judged[0] = 2.0
-        ranked = random.permutation(60)[:40].tolist()
-        qrels = [ir_measures.Qrel("q", str(row), int(grade)) for row, grade in judged.items()]
-        run = [ir_measures.ScoredDoc("q", str(row), 100.0 - place) for place, row in enumerate(ranked)]
-        expected = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]
-        assert figures(ranked, judged)["ndcg@10"] == pytest.approx(expected, abs=1e-9)
+    assert found["ndcg@10"] == [pytest.approx((3 / np.log2(3) + 1 / 2) / best)]
+    assert found["recall@100"] == [1.0] and found["mrr@10"] == [0.5] and found["hit@10"] == [1.0]
+    assert set(measured(FIGURES, {}, {"q": {3: 1.0}})) == set(FIGURES)
+    assert all(values == [0.0] for values in measured(FIGURES, {}, {"q": {3: 1.0}}).values())
 
 
 def test_summary_has_intervals() -> None:
-    made = summary([{"ndcg@10": value} for value in (0.0, 1.0, 1.0, 0.0)])
+    made = summary({"ndcg@10": [0.0, 1.0, 1.0, 0.0]})
     assert made["ndcg@10"]["mean"] == 0.5 and made["ndcg@10"]["n"] == 4
     assert made["ndcg@10"]["low"] < 0.5 < made["ndcg@10"]["high"]
-
-
-def test_latency_counts_every_query() -> None:
-    asked: list[str] = []
-    assert latency(asked.append, ["a", "b"], rounds=2)["n"] == 4
-    assert asked == ["a", "a", "b", "a", "b"]  # one to warm up
 
 
 def test_report(judged: str, bundle: Callable[..., Bundle]) -> None:
@@ -104,10 +99,75 @@ def test_report(judged: str, bundle: Callable[..., Bundle]) -> None:
     assert (
         report["candidate"] == {"version": 2, "name": "BM25 and tiny, untrained"} and report["champion"]["version"] == 1
     )
-    assert set(report["segments"]) == {"chinese", "other"}
-    assert report["segments"]["chinese"]["bm25"]["mean"] == pytest.approx(1.0)  # 绿茶 before 茶壶
+    assert [(one["kind"], one["name"], one["n"], one["small"]) for one in report["segments"]] == [
+        ("language", "zh", 1, True), ("language", "other", 1, True)]  # fmt: skip
+    assert report["segments_missing"]["visitor"] and report["segments_missing"]["frequency"] == "told of none"
+    assert report["power"]["n"] == 2 and report["paired"]["level"] == 0.95
+    assert report["reproduced"] == {"same": True, "first": ours, "again": ours, "n": 2}
+    assert report["size_bytes"]["candidate"] == sum(file.stat().st_size for file in candidate.folder.iterdir())
+    assert (
+        set(report["diversity"]) == {"candidate", "champion"} and report["diversity"]["candidate"]["serendipity"] == 0
+    )
+    assert "exempt" in report["calibration"] and report["newest"] == "2020-01-01"
+    assert report["latency_champion_ms"]["n"] == report["latency_ms"]["n"] == 4
     assert json.loads(json.dumps(report)) == report
     assert [check.name for check in gates(report).reasons]
+
+
+def test_one_query_decides_nothing_and_says_so(
+    judged: str, bundle: Callable[..., Bundle], put: Callable[..., Any]
+) -> None:
+    put(judged, "safe", "judgements", [{"query": "shoe", "item_id": "i2", "rater": "a", "grade": 2, "known_time": KNOWN,
+                                        "simulated": False}])  # fmt: skip
+    report = evaluate(judged, bundle(2, vector=0.0), bundle(1))
+    assert (report["paired"]["n"], report["paired"]["low"], report["power"]["detectable"]) == (1, None, None)
+    verdict = gates(report)
+    assert not verdict.accepted and "no paired interval" in verdict.why
+    told: dict[str, float] = {}
+
+    class Listening(Run):
+        def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+            told.update(values)
+
+    Listening("run", None).intervals({"paired/ndcg@10": report["paired"]})
+    assert told == {"paired/ndcg@10": report["paired"]["mean"]}
+
+
+def test_another_level_is_another_interval(judged: str, bundle: Callable[..., Bundle]) -> None:
+    report = evaluate(judged, bundle(2, vector=0.0), bundle(1), level=0.99)
+    assert report["paired"]["level"] == report["power"]["level"] == 0.99
+
+
+def test_figures_that_do_not_come_back_are_told(
+    judged: str, bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate comes back the same, opened anew; one that is silent the second time does not."""
+    candidate, of = bundle(2, vector=0.0), catalogue(judged)
+    asked = grades(judged, of)
+    assert again(judged, of, candidate, asked) == again(judged, of, candidate, asked)
+    monkeypatch.setattr("models.evaluation.searching.again", lambda *_: measured(FIGURES, {}, asked))
+    found = evaluate(judged, candidate, bundle(1))["reproduced"]
+    assert found["same"] is False and found["first"] > found["again"] == 0.0
+
+
+def test_the_log_tells_what_is_bought_what_is_new_and_which_queries_are_head(
+    judged: str, bundle: Callable[..., Bundle], put: Callable[..., Any]
+) -> None:
+    day = "2020-01-02"
+    at = {"event_time": KNOWN, "known_time": KNOWN, "day": KNOWN.date(), "simulated": False, "visitor": "v1"}
+    put(judged, "safe", "interactions", [{"interaction_id": f"n{n}", "kind": kind, "item_id": item, **at}
+                                         for n, (kind, item) in enumerate([("purchase", "i0"), ("purchase", "i1"),
+                                                                           ("view", "i2"), ("purchase", "gone")])],
+        day)  # fmt: skip
+    made = enumerate([("Shoe", "en")] * 3 + [("绿茶", "zh")])
+    put(judged, "safe", "searches", [{"search_id": f"s{n}", "query": query, "language": language, "channel": "web"} | at
+                                     for n, (query, language) in made], day)  # fmt: skip
+    counts, total = bought(judged, catalogue(judged))
+    assert (counts[catalogue(judged).rows_by_id()["i0"]], total) == (2, 2)  # equal texts are one
+    assert newest(judged) == day
+    report = evaluate(judged, bundle(2, vector=0.0), bundle(1))
+    assert [(one["kind"], one["name"]) for one in report["segments"]] == [
+        ("language", "en"), ("language", "zh"), ("frequency", "head"), ("frequency", "tail")]  # fmt: skip
 
 
 def test_same_bundle_is_never_better(judged: str, bundle: Callable[..., Bundle]) -> None:

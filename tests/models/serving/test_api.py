@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-VISITOR = "household-42"
+from jobs.features import MODELS, table_of
+
+VISITOR, STRANGER = "household-42", "household-nobody"
 Log = Callable[[], list[dict[str, Any]]]
 
 
@@ -136,6 +139,51 @@ def test_a_body_that_is_too_large_or_no_json_is_refused(client: TestClient) -> N
     wrong(client.post("/events", content=b"[" * 100_000, headers={"content-type": "application/json"}), 400)
 
 
+def test_who_was_erased_is_answered_as_nobody_and_nothing_they_do_is_kept(
+    shop: str, client: TestClient, log: Log, home: Path
+) -> None:
+    from jobs import tombstones
+    from jobs.pseudonyms import load_key, pseudonym
+    from jobs.warehouse import warehouse
+
+    other = "household-43"
+    asked = {"params": {"visitor": VISITOR, "k": 3}}
+    assert client.get("/recommend", **asked).json()["known"] is True
+    written = log()
+    assert [row["visitor_id"] for row in written] == [VISITOR]
+    receipts = home / shop / "receipts"
+    before = sum(path.read_text().count(pseudonym(load_key(shop), VISITOR)) for path in receipts.glob("*.jsonl"))
+    assert before > 0
+    tombstones.bury(warehouse(shop), [VISITOR], 1)  # the API runs on
+
+    answer = client.get("/recommend", **asked).json()
+    stranger = client.get("/recommend", params={"visitor": other, "k": 3}).json()
+    assert answer["known"] is False and [i["id"] for i in answer["items"]] == [i["id"] for i in stranger["items"]]
+    assert client.get("/search", params={"q": "pizza", "visitor": VISITOR}).json()["items"]
+    events = [
+        {"kind": "click", "visitor_id": who, "item_id": "i03", "event_id": f"e-{who}"} for who in (VISITOR, other)
+    ]
+    assert client.post("/events", json={"events": events}).json() == {"received": 2, "new": 1, "known": 0}
+    assert client.post("/events", json=events[0]).json() == {"received": 1, "new": 0, "known": 0}
+    assert client.post("/features", json={"visitor": VISITOR}).json()["visitor"][0]["known"] is False
+    assert [row["visitor_id"] for row in log()] == [VISITOR, other, other]
+    after = sum(path.read_text().count(pseudonym(load_key(shop), VISITOR)) for path in receipts.glob("*.jsonl"))
+    assert after == before
+
+
+def test_where_the_erased_cannot_be_told_from_others_no_visitor_is_answered_or_written_down(
+    shop: str, client: TestClient, log: Log
+) -> None:
+    from jobs import tombstones
+    from jobs.warehouse import warehouse
+
+    tombstones.bury(warehouse(shop), ["somebody"], 1)
+    tombstones.key_file(shop).unlink()
+    assert "key of the tombstones" in wrong(client.get("/recommend", params={"visitor": VISITOR}), 503)["what"]
+    wrong(client.post("/events", json=CLICK), 503)
+    assert client.get("/search?q=milk").json()["items"] and log() == []
+
+
 CLICK = {"kind": "click", "visitor_id": VISITOR, "item_id": "i03", "event_id": "e-1", "ranking_id": "r-1"}
 
 
@@ -144,6 +192,56 @@ def test_an_event_is_written_once_however_often_it_is_sent(client: TestClient, l
     assert client.post("/events", json=CLICK).json() == {"received": 1, "new": 0, "known": 1}
     rows = log()
     assert len(rows) == 1 and {**CLICK, "type": "interaction", "known_time": rows[0]["known_time"]} == rows[0]
+
+
+def test_an_event_is_seen_in_a_look_up_and_changes_the_next_recommendation(
+    client: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody of whom nothing is known puts things into the cart, one after another."""
+    asked, look_up = {"visitor": STRANGER, "k": 3}, {"service": "session", "entities": [{"visitor": STRANGER}]}
+    before = client.get("/recommend", params=asked).json()
+    assert not before["known"] and {"i02", "i04", "i06"}.isdisjoint(item["id"] for item in before["items"])
+    took = []
+    for n, item in enumerate(["i02", "i04", "i06"]):
+        began = time.perf_counter()
+        sent = {"kind": "cart", "visitor_id": STRANGER, "item_id": item, "event_id": f"now-{n}"}
+        assert client.post("/events", json=sent).json()["new"] == 1
+        (looked,) = client.post("/features", json=look_up).json()["results"]
+        seen = time.perf_counter()
+        answer = client.get("/recommend", params=asked).json()
+        took.append((seen - began, time.perf_counter() - began))
+        assert item in looked["values"]["session_items"] and looked["states"]["session_items"] == "present"
+        shown = {each["id"]: each["why"] for each in answer["items"]}
+        assert shown[item] == "put in the cart just now" and answer["known"]
+    receipt = client.get(f"/receipts/{answer['receipt_id']}").json()
+    assert receipt["features"]["session"]["values"]["session_kinds"] == ["cart"] * 3
+    told, answered = (min(times) * 1000 for times in zip(*took, strict=True))
+    with capsys.disabled():
+        print(f"\nan event is seen by look-ups after {told:.0f} ms, in a recommendation after {answered:.0f} ms")
+    assert answered < 1000
+
+
+def test_an_event_of_long_ago_is_kept_and_enters_no_session(client: TestClient, log: Log) -> None:
+    client.get("/recommend", params={"visitor": STRANGER})
+    late = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    client.post("/events", json={"kind": "cart", "visitor_id": STRANGER, "item_id": "i02", "event_time": late})
+    assert log()[-1]["item_id"] == "i02"
+    assert not client.get("/recommend", params={"visitor": STRANGER}).json()["known"]
+
+
+def test_a_feature_store_that_fails_loses_a_session_and_no_event(
+    client: TestClient, log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.get("/recommend", params={"visitor": STRANGER})
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(f"no room for {STRANGER}")
+
+    monkeypatch.setattr("jobs.features.push", fails)
+    assert client.post("/events", json={**CLICK, "visitor_id": STRANGER}).json()["new"] == 1
+    assert log()[-1]["visitor_id"] == STRANGER
+    told = capsys.readouterr().err
+    assert "a session was not renewed (OSError)" in told and STRANGER not in told
 
 
 def test_the_same_id_with_another_content_is_409_and_nothing_is_written(client: TestClient, log: Log) -> None:
@@ -179,6 +277,8 @@ def test_a_receipt_traces_scores_to_raw_files_and_holds_no_text_and_no_id(client
         assert receipt["trace"]["missing"] == [] and receipt["trace"]["whole"]
     assert receipt["features"]["visitor"]["values"]["counts"] == [4, 1, 2]
     assert any(name.startswith("stats/visitor_stats/2017-12-31@") for name in receipt["data"])
+    named = {name.split("/")[1] for name in receipt["data"] if name.startswith("stats/")}
+    assert named == {table_of(view) for view in MODELS["recommender_v1"]}
     kept = "".join(file.read_text() for file in (home / "corner" / "receipts").glob("*.jsonl"))
     assert VISITOR not in kept and "pizza" not in kept and "milk" not in kept.lower()
 

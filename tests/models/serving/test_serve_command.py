@@ -77,6 +77,7 @@ def test_several_processes_share_the_key_the_log_and_the_receipts(shop: str, hom
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "uvicorn", "--factory", "models.serving.app:factory", "--workers", "2",
+             "--timeout-worker-healthcheck", "60",  # 5 s are too few on a machine that is very busy
              "--port", str(port), "--no-access-log", "--log-level", "warning"]  # fmt: skip
     log = tmp_path / "log"
     with log.open("w") as stream:
@@ -91,7 +92,7 @@ def test_several_processes_share_the_key_the_log_and_the_receipts(shop: str, hom
                 return False
 
         wait_for(up)
-        wait_for(lambda: log.read_text().count("features: ready") == 2, 240)
+        wait_for(lambda: log.read_text().count("features: ready") >= 2, 240)
         event = {"kind": "click", "visitor_id": "household-42", "item_id": "i03"}
         new = 0
         for n in range(40):  # a connection each, so that both processes are asked

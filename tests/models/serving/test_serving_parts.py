@@ -1,20 +1,24 @@
 """The parts of serving, one by one: keys, journal, feedback, receipts, edge, reasons, ports."""
 
 import doctest
+import fcntl
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import tombstones
 from jobs.console import Problem
+from jobs.warehouse import warehouse
 from models.serving import reasons
 from models.serving.app import bind
-from models.serving.edge import Edge
+from models.serving.edge import NOBODY, Edge
 from models.serving.faults import Fault
 from models.serving.feedback import Feedback
 from models.serving.journal import Journal
@@ -30,6 +34,11 @@ def mode(path: Path) -> int:
 
 def by_id(event: dict[str, Any]) -> str:
     return str(event["event_id"])
+
+
+def nobody(visitor_id: str) -> bool:
+    """Who was erased: nobody."""
+    return False
 
 
 def test_the_key_is_made_once_long_and_for_its_owner_only(home: Path) -> None:
@@ -90,11 +99,11 @@ def test_a_line_cut_short_by_a_crash_is_closed_and_costs_no_other(tmp_path: Path
 
 def test_an_event_is_known_to_every_process_and_after_midnight(home: Path) -> None:
     now = [NOON]
-    one, other = (Feedback("s", by_id, lambda: now[0]) for _ in range(2))
+    one, other = (Feedback("s", by_id, nobody, lambda: now[0]) for _ in range(2))
     event = {"event_id": "e", "visitor_id": "家 42"}
     assert one.append([event]) == [True] and other.append([event]) == [False]
     now[0] = NOON.replace(month=2, day=1)
-    assert one.append([event]) == [False] and Feedback("s", by_id, lambda: now[0]).append([event]) == [False]
+    assert one.append([event]) == [False] and Feedback("s", by_id, nobody, lambda: now[0]).append([event]) == [False]
     now[0] = NOON.replace(month=2, day=2)
     assert one.append([event]) == [True], "two days on it is a copy, for clean to drop"
     files = sorted(path.name for path in (home / "s" / "feedback").glob("*.jsonl"))
@@ -102,8 +111,32 @@ def test_an_event_is_known_to_every_process_and_after_midnight(home: Path) -> No
     assert mode(home / "s" / "feedback" / files[0]) == 0o600 and mode(home / "s" / "feedback") == 0o700
 
 
+def test_who_was_erased_is_looked_up_while_nobody_else_writes(home: Path) -> None:
+    def gone(visitor_id: str) -> bool:
+        with (home / "s" / "feedback" / ".lock").open("a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return visitor_id == "gone"
+
+    log = Feedback("s", by_id, gone, lambda: NOON)
+    events = [{"event_id": who, "visitor_id": who} for who in ("gone", "stays", "gone", "stays")]
+    assert log.append(events) == [True, False] and log.append(events[:1]) == []
+    assert [row["visitor_id"] for row in log.journal.lines("2026-01-31")[0]] == ["stays"]
+
+
+def test_an_account_kept_under_an_erased_one_is_erased_with_it(put: Callable[..., Any], home: Path) -> None:
+    link = {"visitor_id": "twin", "kept_id": "ann", "evidence": "e-mail", "merged": True, "known_time": NOON}
+    put("s", "clean", "visitor_links", [{**link, "simulated": False}])
+    edge, house = Edge("s"), warehouse("s")
+    assert edge("twin") == edge("ann") != edge("bob")
+    tombstones.bury(house, ["ann"], 1)
+    assert edge("twin") == edge("ann") == NOBODY and edge("bob").startswith("v1_")
+    assert [edge.erased(who) for who in ("twin", " ann ", "bob", "")] == [True, True, False, False]
+    tombstones.bury(house, ["bob"], 2)  # the ledger has grown: it is read again
+    assert edge("bob") == NOBODY
+
+
 def test_one_request_may_hold_an_event_twice_but_not_two_with_one_id(home: Path) -> None:
-    log = Feedback("s", by_id, lambda: NOON)
+    log = Feedback("s", by_id, nobody, lambda: NOON)
     assert log.append([{"event_id": "a"}, {"event_id": "b"}, {"event_id": "a"}]) == [True, True, False]
     with pytest.raises(Fault) as refused:
         log.append([{"event_id": "c"}, {"event_id": "c", "x": 1}])
@@ -112,7 +145,7 @@ def test_one_request_may_hold_an_event_twice_but_not_two_with_one_id(home: Path)
 
 
 def test_threads_that_send_the_same_event_write_it_once(home: Path) -> None:
-    log, new = Feedback("s", by_id, lambda: NOON), []
+    log, new = Feedback("s", by_id, nobody, lambda: NOON), []
     threads = [threading.Thread(target=lambda: new.extend(log.append([{"event_id": "e"}]))) for _ in range(8)]
     for thread in threads:
         thread.start()
