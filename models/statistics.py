@@ -4,6 +4,7 @@ The unit that is drawn again is the query or the visitor, or the cluster that se
 to: rows of one visitor are not independent (Sakai 2006, Smucker 2007).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -49,10 +50,27 @@ def _sums(
     return np.bincount(index, values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
+@functools.cache
+def expanded(level: float, count: int) -> tuple[float, float]:
+    """The quantiles of bootstrapped means of `count` clusters at which an interval of this level ends.
+
+    Those of the expanded percentile interval (Hesterberg 2015, section 5.2): means drawn again spread less than the
+    mean itself, as n - 1 to n, and follow the normal law where the mean follows Student's. At 300 clusters the plain
+    quantiles err 1.03 times as often as they say at 95 %, and 1.2 times far out.
+
+    >>> [round(share, 4) for at in (10, 300) for share in expanded(0.95, at)]
+    [0.0086, 0.9914, 0.0243, 0.9757]
+    """
+    from scipy.special import ndtr, stdtrit
+
+    low = float(ndtr(math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - level) / 2)))
+    return low, 1 - low
+
+
 def bootstrap_mean(
     values: ArrayLike, *, seed: int = 1, draws: int = DRAWS, level: float = 0.95, clusters: Sequence[Any] | None = None
 ) -> Interval:
-    """Mean of `values` and its percentile bootstrap interval; `clusters` (one label a value) are drawn whole.
+    """Mean of `values` and its bootstrap interval (see `expanded`); `clusters` (one label a value) are drawn whole.
 
     Raises ValueError for no values, or one that is not a finite number. With one cluster alone the
     interval is the whole line: nothing can be said of another draw.
@@ -70,7 +88,7 @@ def bootstrap_mean(
     for at in range(0, draws, step):
         drawn = random.integers(0, count, size=(min(step, draws - at), count))
         means[at : at + len(drawn)] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, expanded(level, count))
     return Interval(mean, float(low), float(high), len(numbers))
 
 

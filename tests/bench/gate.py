@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from jobs.attacks import wilson
 from jobs.console import grid, narrate
 from models.evaluation.gates import Policy, Verdict, gates, level
-from models.statistics import DRAWS, holm, paired_bootstrap, paired_randomisation
+from models.statistics import DRAWS, draws_for, expanded, holm, paired_bootstrap, paired_randomisation
 from tests.bench.measure import machine
 from tests.reports import passing
 
 Floats = NDArray[np.float64]
 TRIALS, WEEKS, CHUNK = 1_000, 52, 500
-MOST_DRAWS, TAIL = 100_000, 100
 KINDS: dict[str, tuple[tuple[float, ...], bool]] = {
     "frequency": ((0.2, 0.3, 0.5), False), "visitor": ((0.15, 0.85), False), "category": ((0.1,) * 10, False),
     "price band": ((0.25,) * 4, False), "channel": ((0.4, 0.6), False),
@@ -102,9 +101,8 @@ def bootstrap_ends(values: Floats, levels: float | Sequence[float], draws: int =
         counts = np.bincount((rows + drawn).ravel(), minlength=drawn.size).reshape(drawn.shape)
         means.append(counts.astype(np.float64) @ values / n)
     each = np.concatenate(means).T.copy()
-    ends = [np.quantile(one, [(1 - at) / 2, (1 + at) / 2])
-            for one, at in zip(each, np.broadcast_to(np.asarray(levels), columns), strict=True)]  # fmt: skip
-    low, high = np.array(ends).T
+    wanted = np.broadcast_to(np.asarray(levels), columns)
+    low, high = np.array([np.quantile(one, expanded(float(at), n)) for one, at in zip(each, wanted, strict=True)]).T
     return low, high
 
 
@@ -117,11 +115,6 @@ def p_worse(values: Floats, margin: float) -> Floats:
         signs = random.integers(0, 2, size=(min(step, DRAWS - start), n), dtype=np.int8) * 2.0 - 1.0
         hits += (-(signs @ moved) >= observed - 1e-12).sum(axis=0)
     return (hits + 1) / (DRAWS + 1)
-
-
-def draws_for(at: float) -> int:
-    """Draws for an interval of this level, so that its ends do not rest on a handful of them."""
-    return int(min(MOST_DRAWS, max(DRAWS, np.ceil(2 * TAIL / (1 - at)))))
 
 
 # --- Reports and the gate ---
@@ -341,7 +334,7 @@ def many_tries(shape: Shape, trials: int) -> list[Line]:
         ("one test for ever", 0.0, False), ("a new test each week", 1.0, False),
         ("the same copy again, a quarter new each week", 0.25, True),
     ):  # fmt: skip
-        found = promoted_ever(shape, trials, renewed, 6, same)
+        found = promoted_ever(shape, trials, renewed, 16, same)
         lines += [Line(f"{WEEKS} weekly tries, {what}: {rule.name}", found[rule.name], trials,
                        "at most 5 %" if rule is RULES[0] else "") for rule in RULES]  # fmt: skip
     return lines
