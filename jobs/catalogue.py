@@ -19,7 +19,8 @@ from jobs.console import say, show
 from jobs.dictionary import STYLE
 from jobs.expectations import DRIFT
 from jobs.feature_registry import TAG
-from jobs.features import REAL_TIME, SERVICES, look_up, views
+from jobs.feature_store import REAL_TIME, SERVICES, views
+from jobs.features import look_up
 from jobs.showing_features import OPTIONS, in_words, lasts, meaning, services_of
 from jobs.tables import made_of, table
 from jobs.warehouse import Warehouse, home, warehouse, write_atomically

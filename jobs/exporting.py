@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from jobs import features, persons
+from jobs import feature_store, features, persons
 from jobs.console import Usage, grid, narrate, say
 from jobs.features import look_up
 from jobs.persons import Person
@@ -89,10 +89,10 @@ def _lines(shop: str, name: str, field: str, who: Person) -> Iterator[Any]:
 
 def _online(shop: str, who: Person) -> dict[str, Any]:
     """What look-ups know of them now; nothing where there is no online store yet."""
-    if not (features.folder(shop) / "feature_store.yaml").is_file() or not who.pseudonyms:
+    if not (feature_store.folder(shop) / "feature_store.yaml").is_file() or not who.pseudonyms:
         return {}
     found: dict[str, Any] = {}
-    for service, keys in features.KEYS.items():
+    for service, keys in feature_store.KEYS.items():
         if "visitor" not in keys:
             continue
         for looked in look_up(shop, service, features.entities(shop, service, {"visitor": {*who.pseudonyms}})):

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from jobs import features, scanning
+from jobs import feature_store, scanning
 from jobs.persons import Person
 from jobs.warehouse import home, sync, write_atomically
 
@@ -35,14 +35,14 @@ MADE = "simulated.json"
 def online(shop: str, who: Person, *, forget: bool) -> dict[str, int]:
     """Entities of the online store that name the person, alone or beside others in a composite key, by table; with
     `forget` they are deleted, and the pages that were freed are overwritten."""
-    told = features.settings(shop)["online_store"]
+    told = feature_store.settings(shop)["online_store"]
     if "path" not in told:
         return _redis(shop, who, forget=forget)
     path = Path(told["path"])
     if not path.is_file():
         return {}
     with (
-        features.alone(shop) if forget else nullcontext(),
+        feature_store.alone(shop) if forget else nullcontext(),
         closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as live,
     ):
         found = dict(_sqlite(live, who, forget=forget))
@@ -73,9 +73,9 @@ def _sqlite(live: sqlite3.Connection, who: Person, *, forget: bool) -> Iterator[
 
 def _redis(shop: str, who: Person, *, forget: bool) -> dict[str, int]:
     """On Redis an entity of all views is one key: its serialised parts, then the project's name."""
-    live = features.store(shop)
+    live = feature_store.store(shop)
     client = live._get_provider().online_store._get_client(live.config.online_store)
-    with features.alone(shop) if forget else nullcontext():
+    with feature_store.alone(shop) if forget else nullcontext():
         keys = {
             key for name in who.pseudonyms for key in client.scan_iter(match=b"*" + name.encode() + b"*", count=10_000)
         }

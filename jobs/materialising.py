@@ -19,7 +19,8 @@ from jobs import entity_keys
 from jobs.console import Refused, grid, say
 from jobs.events import SESSION_SPAN
 from jobs.feast_values import encoded
-from jobs.features import REAL_TIME, SERVICES, alone, end_of_day, registry, shop_now, store, table_of
+from jobs.feature_store import REAL_TIME, SERVICES, alone, registry, store, table_of
+from jobs.features import end_of_day, shop_now
 from jobs.online import ZERO, Brought, Written, brought, note, telling
 from jobs.pseudonyms import serving_file
 from jobs.warehouse import Mark, Warehouse, home, warehouse, write_atomically

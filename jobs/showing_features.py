@@ -13,7 +13,8 @@ from jobs.console import Problem, Usage, grid, suggest
 from jobs.crossing import CROSSES, crosses_now
 from jobs.events import moment, normalised
 from jobs.feature_registry import TAG
-from jobs.features import KEYS, REAL_TIME, SERVICES, Looked, end_of_day, look_up, shop_now, training_rows, views
+from jobs.feature_store import KEYS, REAL_TIME, SERVICES, views
+from jobs.features import Looked, end_of_day, look_up, shop_now, training_rows
 from jobs.warehouse import warehouse
 
 _SHOWN = 3
@@ -220,7 +221,7 @@ def history(shop: str, view: Any, entity: Mapping[str, str]) -> list[dict[str, A
     is a correction."""
     from jobs.duck import arrow, engine
     from jobs.feast_store import attach
-    from jobs.features import store
+    from jobs.feature_store import store
 
     where = " AND ".join(f'"{key}" = ${key}' for key in entity)
     with engine() as live:

@@ -23,19 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Refused, Usage, grid, narrate
-from jobs.features import (
-    KEYS,
-    REAL_TIME,
-    SERVICES,
-    Looked,
-    end_of_day,
-    folder,
-    look_up,
-    shop_now,
-    store,
-    training_rows,
-    views,
-)
+from jobs.feature_store import KEYS, REAL_TIME, SERVICES, folder, store, views
+from jobs.features import Looked, end_of_day, look_up, shop_now, training_rows
 from jobs.tables import tables
 from jobs.warehouse import Warehouse, home, up_to, warehouse, write_atomically
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from jobs.console import Problem, Refused, grid, say
 from jobs.expectations import DRIFT
-from jobs.features import REAL_TIME, SERVICES, alone, end_of_day, folder, shop_now, store
+from jobs.feature_store import REAL_TIME, SERVICES, alone, folder, store
+from jobs.features import end_of_day, shop_now
 from jobs.profiles import MANY, divergence
 from jobs.warehouse import Warehouse, rows_of, warehouse, write_atomically
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs import features
+from jobs import feature_store
 from jobs.console import OK, Problem, Usage, grid, suggest
 from jobs.house.services import running
 from jobs.warehouse import home, shops
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     folder = shop_home(args.shop, shops())
     goes = contents(folder)
     print(grid(["path", "files", "bytes"], goes))
-    for place in features.elsewhere(args.shop):
+    for place in feature_store.elsewhere(args.shop):
         print(f"and of '{args.shop}' {place}")
     if args.dry_run:
         print(f"\n{len(goes)} paths would go. Nothing was deleted. Next: the same without --dry-run.")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.yes and not _agreed(args.shop):
         print("Nothing was deleted.")
         return OK
-    features.take_down(args.shop)  # first: it needs the home to know what there is
+    feature_store.take_down(args.shop)  # first: it needs the home to know what there is
     shutil.rmtree(folder)
     print(f"\ndeleted {folder}: {sum(g[1] for g in goes):,} files. Runs in MLflow and Airflow stay on record.")
     print(f"Next: make run SHOP={args.shop}")

@@ -66,7 +66,7 @@ def prepared(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from jobs.features import definitions_file
+    from jobs.feature_store import definitions_file
     from jobs.tables import table
     from jobs.warehouse import arrow_schema, warehouse
 
@@ -114,9 +114,9 @@ def asked(draw: random.Random, count: int) -> list[dict[str, str]]:
 
 def works(made: Any, count: int, kind: str, server: str) -> dict[str, Callable[[], Any]]:
     """Ours, the bare store and Feast, each asking for some entities drawn anew at each call."""
-    from jobs import features
+    from jobs import feature_store, features
 
-    live, view, draw = features.store(SHOP), made.views[0], random.Random(1)
+    live, view, draw = feature_store.store(SHOP), made.views[0], random.Random(1)
     service = live.get_feature_service("items")
 
     def ours() -> Any:
@@ -242,14 +242,14 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 def over_http(times: int) -> Iterator[tuple[Any, ...]]:
     """`/features` on our API, with its key, beside Feast's Python server over the same store."""
-    from jobs import features
+    from jobs import feature_store
     from models.serving.keys import load_or_create
 
     ours, theirs = free_port(), free_port()
     key = {"X-API-Key": load_or_create(SHOP), "Content-Type": "application/json"}
     words = [sys.executable, "-m", "models", "serve", "--shop", SHOP, "--port", str(ours)]
-    feast = [str(Path(sys.executable).with_name("feast")), "-c", str(features.folder(SHOP)), "serve", "-h", "127.0.0.1",
-             "-p", str(theirs), "--no-access-log"]  # fmt: skip
+    feast = [str(Path(sys.executable).with_name("feast")), "-c", str(feature_store.folder(SHOP)), "serve",
+             "-h", "127.0.0.1", "-p", str(theirs), "--no-access-log"]  # fmt: skip
     api = served(words, ours, "/health")
     try:
         server = served(feast, theirs, "/health")
@@ -322,11 +322,11 @@ def statistics(rows: int) -> None:
 
 def materialised(kind: str, rows: int, server: str) -> Iterator[tuple[Any, ...]]:
     """Bringing a day of items, beside the bare bulk write of the same bytes into the same kind of store."""
-    from jobs import features, materialising
+    from jobs import feature_store, materialising
     from jobs.online import Brought
     from jobs.warehouse import warehouse
 
-    live = features.store("stock")
+    live = feature_store.store("stock")
     table, house = live.get_feature_view("item_stats"), warehouse("stock")
     online = live._get_provider().online_store
     began = time.perf_counter()
@@ -402,8 +402,8 @@ def into_redis(server: str, names: Sequence[str], batches: Sequence[Any]) -> flo
 MEMORY = """
 import resource, sys
 from argparse import Namespace
-from jobs import features, materialising
-features.load_feast()
+from jobs import feature_store, features, materialising
+feature_store.load_feast()
 materialising.run(Namespace(shop="stock", first=None, last=None, compact=False))
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -445,7 +445,7 @@ def main() -> int:
     times: list[tuple[Any, ...]] = []
     rates: list[tuple[Any, ...]] = []
     try:
-        from jobs.features import load_feast
+        from jobs.feature_store import load_feast
 
         load_feast()
         own = os.environ.get("ENDCAP_FEATURE_REPO")

@@ -108,7 +108,8 @@ def cleaning() -> Iterator[tuple[Any, ...]]:
 
 def look_ups() -> Iterator[tuple[Any, ...]]:
     """A feature look-up in process, beside one bare SELECT by primary key on the same file."""
-    from jobs.features import folder, look_up
+    from jobs.feature_store import folder
+    from jobs.features import look_up
     from jobs.warehouse import warehouse
 
     ids = warehouse(SHOP).read("safe", "items", columns=["item_id"])["item_id"].to_pylist()

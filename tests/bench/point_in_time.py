@@ -187,7 +187,7 @@ def peaks(rows: int) -> dict[str, float]:
 
 def figures(rows: int) -> Iterator[tuple[Any, ...]]:
     """Each figure with its peer's."""
-    from jobs.features import store
+    from jobs.feature_store import store
 
     fill()
     live, many, few = store(SHOP), questions(rows, 1), questions(min(FEW, rows), 2)

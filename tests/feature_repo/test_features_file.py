@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.features import KEYS, MODELS, SERVICES, _definitions, definitions_file, table_of
+from jobs.feature_store import KEYS, MODELS, SERVICES, _definitions, definitions_file, table_of
 from jobs.tables import tables
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Feast and what it imports, none of them ours

@@ -23,7 +23,7 @@ def start_redis(folder: Path) -> tuple[Any, str]:
 @pytest.fixture(scope="session")
 def feast() -> None:
     """Feast, imported as look-ups import it: without torch, in a third of the time."""
-    from jobs.features import load_feast
+    from jobs.feature_store import load_feast
 
     load_feast()
 
@@ -38,14 +38,14 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def applied_once(feast: None, registries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Feast makes of the definitions in a new home (half a second) is made once for each shop's name, and copied:
     for tests of what lies behind it."""
-    from jobs import feature_registry, features
+    from jobs import feature_registry, feature_store
 
     apply = feature_registry.apply
 
     def _apply(live: Any, definitions: list[Any]) -> None:
         place = Path(live.repo_path)
         settings = (place / "feature_store.yaml").read_text().replace(str(place), "")
-        known = hashlib.sha256(settings.encode() + features.definitions_file().read_bytes()).hexdigest()
+        known = hashlib.sha256(settings.encode() + feature_store.definitions_file().read_bytes()).hexdigest()
         if (place / "registry.db").exists():
             apply(live, definitions)
         elif (registries / known).is_dir():

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobs import features, materialising
+from jobs import feature_store, features, materialising
 from jobs.console import Problem
 from jobs.online import Brought, Down
 from jobs.warehouse import Mark, warehouse
@@ -147,8 +147,8 @@ def test_what_is_expired_is_removed_on_request(
     (looked,) = features.look_up(online, "items", [{"item_id": "old"}])
     assert looked.states["purchases_28d"] == "absent" and look(online, "both", "new", "newest") == [2, 3, 4]
     assert (
-        not list(features.folder(online).glob("online.db-wal"))
-        or b"old" not in (features.folder(online) / "online.db-wal").read_bytes()
+        not list(feature_store.folder(online).glob("online.db-wal"))
+        or b"old" not in (feature_store.folder(online) / "online.db-wal").read_bytes()
     )
 
 
@@ -162,7 +162,7 @@ def full(shop: str, server: Any) -> Iterator[None]:
         finally:
             server.config_set("maxmemory", 0)
         return
-    size = max(path.stat().st_size for path in features.folder(shop).glob("online.db*"))
+    size = max(path.stat().st_size for path in feature_store.folder(shop).glob("online.db*"))
     before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50_000, before[1]))
     try:
@@ -199,7 +199,7 @@ def test_a_locked_registry_is_told_and_what_was_brought_is_served(
     run("locked", capsys)
     assert look("locked", "a") == [1] and not stale("locked")
     put_day(put, "locked", 1, {"a": 2})
-    with closing(sqlite3.connect(features.folder("locked") / "registry.db", isolation_level=None)) as other:
+    with closing(sqlite3.connect(feature_store.folder("locked") / "registry.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Problem, match="registry of features does not answer: database is locked"):
             run("locked", capsys)
@@ -209,11 +209,14 @@ def test_a_locked_registry_is_told_and_what_was_brought_is_served(
 
 
 def test_who_writes_is_alone_and_who_waits_in_vain_is_told(home: Path) -> None:
-    folder = features.folder("alone")
+    folder = feature_store.folder("alone")
     folder.mkdir(parents=True)
     with (folder / ".lock").open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(Problem, match="another process has been writing"), features.alone("alone", patience=0.1):
+        with (
+            pytest.raises(Problem, match="another process has been writing"),
+            feature_store.alone("alone", patience=0.1),
+        ):
             raise AssertionError("two at once")
-    with features.alone("alone", patience=0.1):
+    with feature_store.alone("alone", patience=0.1):
         pass

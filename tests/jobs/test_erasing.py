@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import canaries, counting, features, forgetting, persons, requesting, tombstones
+from jobs import canaries, counting, feature_store, features, forgetting, persons, requesting, tombstones
 from jobs.__main__ import parser
 from jobs.console import Problem, Refused, run_command
 from jobs.pseudonyms import linked, load_key, pseudonym, rotate
@@ -145,8 +145,8 @@ def stats(house: Warehouse) -> None:
 def beside(house: Warehouse) -> None:
     """What lies beside the tables: an online store, journals, a copy of the shop's file, a model."""
     root, key = house.root.parent, load_key(SHOP)
-    features.folder(SHOP).mkdir(parents=True)
-    with sqlite3.connect(features.folder(SHOP) / "online.db") as live:
+    feature_store.folder(SHOP).mkdir(parents=True)
+    with sqlite3.connect(feature_store.folder(SHOP) / "online.db") as live:
         live.execute(
             "CREATE TABLE toy_visitor_stats (entity_key BLOB, feature_name TEXT, value BLOB, event_ts timestamp)"
         )
@@ -345,7 +345,7 @@ def test_pseudonyms_of_every_key_that_is_kept_are_theirs(house: Warehouse, erase
 
 
 def test_the_online_store_loses_every_entity_of_which_they_are_a_part(house: Warehouse, erase: Any) -> None:
-    path, name = features.folder(SHOP) / "online.db", pseudonym(load_key(SHOP), ANN).encode()
+    path, name = feature_store.folder(SHOP) / "online.db", pseudonym(load_key(SHOP), ANN).encode()
     live = sqlite3.connect(path)
     live.execute("PRAGMA secure_delete = OFF")
     live.execute("CREATE TABLE before (value BLOB)")  # what an earlier writing left in pages that are free now
@@ -606,7 +606,7 @@ def test_a_certificate_changed_by_one_byte_is_refused(house: Warehouse, erase: A
 
 LOAD = """
 import pandas, pyarrow.compute, pyarrow.parquet
-from jobs import canaries, erasing, features, requesting
+from jobs import canaries, erasing, feature_store, features, requesting
 canaries.prove = list  # it has tests of its own, and costs a second
 """
 

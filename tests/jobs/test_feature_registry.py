@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jobs import feature_registry, features, materialising
+from jobs import feature_registry, feature_store, features, materialising
 from jobs.console import Problem
 from jobs.house import reset
 from tests.jobs.test_features import put_items, stat
@@ -67,7 +67,7 @@ TEN = textwrap.dedent("""
     from pathlib import Path
     warnings.simplefilter("ignore")
     os.environ["FEAST_USAGE"] = "False"
-    from jobs.features import load_feast
+    from jobs.feature_store import load_feast
     load_feast()
     import feast
     from feast import Entity, FeatureStore, ValueType
@@ -133,7 +133,7 @@ def ten_at_once(where: Path, registry: dict[str, Any], turn: str, **environ: str
 OURS = textwrap.dedent("""
     from contextlib import contextmanager
     from jobs import feature_registry
-    from jobs.features import alone
+    from jobs.feature_store import alone
 
     @contextmanager
     def turn():
@@ -167,10 +167,10 @@ def test_on_postgres_a_shop_is_as_ever_and_its_password_stands_nowhere(
     put("shared", "safe", "items", [{"item_id": "a", "title": "A"}])
     (looked,) = features.look_up("shared", "items", [{"item_id": "a"}])
     assert looked.states["price"] == "absent"
-    assert {v.name for v in features.store("shared").list_feature_views()} == {
-        view for views in features.SERVICES.values() for view in views
+    assert {v.name for v in feature_store.store("shared").list_feature_views()} == {
+        view for views in feature_store.SERVICES.values() for view in views
     }
-    folder = features.folder("shared")
+    folder = feature_store.folder("shared")
     assert not (folder / "registry.db").exists()
     files = [path for path in home.rglob("*") if path.is_file()]
     assert files and not [path for path in files if PASSWORD.encode() in path.read_bytes()]
@@ -200,7 +200,7 @@ def test_a_reset_takes_what_a_shop_has_on_servers_and_nothing_of_another(
     assert "the online store on Redis" in said and "the definitions in postgresql" in said and PASSWORD not in said
     assert reset.run(argparse.Namespace(shop="goes", dry_run=False, yes=True)) == 0
     assert set(server.keys()) == kept
-    registered = features.store("stays").registry
+    registered = feature_store.store("stays").registry
     assert [project.name for project in registered.list_projects() if project.name in ("goes", "stays")] == ["stays"]
     assert registered.list_feature_views("stays") and not registered.list_feature_views("goes")
     (looked,) = features.look_up("stays", "items", [{"item_id": "a"}])
@@ -215,7 +215,7 @@ def test_a_registry_that_is_not_there_is_a_clear_error_without_the_password(
     monkeypatch.setenv("ENDCAP_REGISTRY", address)
     put("away", "safe", "items", [{"item_id": "a", "title": "A"}])
     with pytest.raises(Problem, match="registry") as problem:
-        features.store("away")
+        feature_store.store("away")
     assert PASSWORD not in str(problem.value) and "ENDCAP_REGISTRY" in str(problem.value)
 
 
@@ -225,7 +225,7 @@ def test_a_registry_that_is_not_there_is_a_clear_error_without_the_password(
 @pytest.fixture
 def defined(put: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     """Opens the store of one shop anew, by the definitions with these words replaced."""
-    original, folder = features.definitions_file().read_text(encoding="utf-8"), tmp_path / "definitions"
+    original, folder = feature_store.definitions_file().read_text(encoding="utf-8"), tmp_path / "definitions"
     folder.mkdir()
     monkeypatch.setenv("ENDCAP_FEATURE_REPO", str(folder))
     put("going", "safe", "items", [{"item_id": "a", "title": "A"}])
@@ -233,10 +233,10 @@ def defined(put: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def opened(old: str = "", new: str = "") -> Any:
         assert old in original
         (folder / "features.py").write_text(original.replace(old, new) if old else original, encoding="utf-8")
-        features._open.cache_clear()
-        features._views.cache_clear()
+        feature_store._open.cache_clear()
+        feature_store._views.cache_clear()
         features._PLANS.clear()
-        return features.store("going")
+        return feature_store.store("going")
 
     return opened
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import features
+from jobs import feature_store, features
 from jobs.console import Problem, Usage
 from jobs.warehouse import warehouse
 
@@ -143,7 +143,7 @@ def _feasts_own(shop: str, questions: list[tuple[str, datetime]]) -> list[int | 
 
     from jobs.feast_store import published
 
-    live = features.store(shop)
+    live = feature_store.store(shop)
     frame = pd.DataFrame(questions, columns=["item_id", "event_timestamp"])
     frame["place"] = range(len(frame))
     job = get_historical_features_ibis(
@@ -165,7 +165,7 @@ def test_a_caller_who_forgets_known_times_is_refused(put: Callable[..., Any]) ->
     import pandas as pd
 
     put_items(put, "strict", [stat("a", 0)])
-    live = features.store("strict")
+    live = feature_store.store("strict")
     frame = pd.DataFrame({"item_id": ["a"], "event_timestamp": [end(1)]})
     with pytest.raises(Problem, match="only what was known"):
         live.get_historical_features(entity_df=frame, features=live.get_feature_service("items")).to_df()
@@ -182,8 +182,10 @@ def test_wrong_names_are_told(put: Callable[..., Any]) -> None:
 
 def test_definitions_and_constants_say_the_same(put: Callable[..., Any]) -> None:
     put("defined", "safe", "items", [{"item_id": "a", "title": "A"}])
-    live = features.store("defined")
+    live = feature_store.store("defined")
     services = {s.name: tuple(p.name for p in s.feature_view_projections) for s in live.list_feature_services()}
-    assert {name: views for name, views in services.items() if name not in features.MODELS} == features.SERVICES
-    for service, keys in features.KEYS.items():
-        assert {c.name for view in features.views("defined", service) for c in view.entity_columns} == set(keys)
+    assert {
+        name: views for name, views in services.items() if name not in feature_store.MODELS
+    } == feature_store.SERVICES
+    for service, keys in feature_store.KEYS.items():
+        assert {c.name for view in feature_store.views("defined", service) for c in view.entity_columns} == set(keys)

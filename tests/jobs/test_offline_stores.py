@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import features
+from jobs import feature_store, features
 from jobs.console import Problem, Usage
 from jobs.warehouse import warehouse
 
@@ -91,7 +91,7 @@ def test_a_caller_who_forgets_known_times_is_refused(store: str, put: Callable[.
     import pandas as pd
 
     publish(put, "strict", [stat("a", 0, 1)])
-    live = features.store("strict")
+    live = feature_store.store("strict")
     frame = pd.DataFrame({"item_id": ["a"], "event_timestamp": [end(1)]})
     with pytest.raises(Problem, match="only what was known"):
         live.get_historical_features(entity_df=frame, features=live.get_feature_service("items")).to_df()
@@ -116,7 +116,7 @@ def test_stores_give_the_same_tables_and_feasts_spark_store_the_same_values(
         """What was known, what is the latest, and all of it, as of the end and as of a moment."""
         from jobs.feast_store import known_until
 
-        live = features.store("both")
+        live = feature_store.store("both")
         offline, view = live._get_provider().offline_store, live.get_feature_view("item_stats")
         given = (live.config, view.batch_source, ["item_id"], ["purchases_28d"], "event_time", "known_time",
                  end(0), end(25))  # fmt: skip
@@ -149,7 +149,7 @@ def feasts_own(spark: Any, folder: Path, questions: list[tuple[str, datetime]]) 
     from feast.infra.offline_stores.contrib.spark_offline_store.spark import SparkOfflineStore
     from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
-    live = features.store("both")
+    live = feature_store.store("both")
     rows = warehouse("both").read("stats", "item_stats")
     pq.write_table(rows, folder / "rows.parquet")
     view = live.get_feature_view("item_stats")

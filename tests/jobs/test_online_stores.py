@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import features, materialising, metrics
+from jobs import feature_store, features, materialising, metrics
 from jobs.console import Problem, Usage
 from jobs.online import Down, View
 from tests.jobs.test_features import put_items, stat
@@ -53,7 +53,7 @@ class Bench:
             schema=[Field(name=name, dtype=String) for name in ("visitor", "category")]
             + [Field(name=name, dtype=kind) for name, kind in kinds.items()],
         )  # fmt: skip
-        self.live = features.store(shop)
+        self.live = feature_store.store(shop)
         self.config, self.store = self.live.config, self.live._get_provider().online_store
         self.store.update(self.config, [], [self.feast], [], [], False)
         self.view = View.of(self.feast)
@@ -242,7 +242,7 @@ def test_stock_an_unknown_entity_looks_different_on_each_store(bench: Bench) -> 
 def test_stock_what_expired_is_answered_as_present(online: str, put: Callable[..., Any]) -> None:
     put_items(put, online, [stat("a", 0, 7)])
     materialise(online)
-    live = features.store(online)
+    live = feature_store.store(online)
     put_items(put, online, [stat("b", 400, 1)])  # the shop's present is beyond a's ttl now
     answer = live.get_online_features(live.get_feature_service("items"), [{"item_id": "a"}], full_feature_names=False)
     assert answer.to_dict()["purchases_28d"] == [7]
@@ -335,7 +335,7 @@ def test_after_a_rotation_only_the_new_pseudonyms_are_there(
     assert [state(v) for v in ("v1_aa", "v1_bb", "v1_dd", "v2_cc")] == ["absent", "absent", "absent", "present"]
     assert "2 entities under pseudonyms of an older key are gone" in capsys.readouterr().out
     assert bought(online, "v1_")[0] == 4
-    assert (features.folder(online) / "epoch").read_text() == "2\n"
+    assert (feature_store.folder(online) / "epoch").read_text() == "2\n"
 
 
 def test_visitors_are_known_by_their_old_pseudonyms_until_all_views_bear_the_new(
@@ -510,7 +510,7 @@ def test_a_store_that_does_not_answer_is_told_without_its_password(
         materialise("down", first=DAY0)
     with pytest.raises(Down):
         asyncio.run(features.look_up_async("down", "items", [{"item_id": "a"}]))
-    written = [path for path in (features.folder("down")).rglob("*") if path.is_file()]
+    written = [path for path in (feature_store.folder("down")).rglob("*") if path.is_file()]
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
 
 
@@ -519,10 +519,10 @@ def test_a_file_that_is_gone_is_told_and_made_again(put: Callable[..., Any], mon
     put_items(put, "gone", [stat("a", 0, 7)])
     materialise("gone")
     assert bought("gone", "a")[0] == 7
-    for path in features.folder("gone").glob("online.db*"):
+    for path in feature_store.folder("gone").glob("online.db*"):
         path.unlink()
     with pytest.raises(Down, match="cannot be read"):
         bought("gone", "a")
-    features._open.cache_clear()  # as in another process
+    feature_store._open.cache_clear()  # as in another process
     materialise("gone")
     assert bought("gone", "a")[0] == 7

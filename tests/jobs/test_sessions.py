@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import features, forgetting
+from jobs import feature_store, features, forgetting
 from jobs.events import KINDS, SESSION_TOUCHES, Session, Touch, fold
 from jobs.persons import Person
 from jobs.sessions import COLUMNS, day_before, sessions
@@ -113,7 +113,7 @@ def test_the_api_writes_as_events_come_what_training_is_told_of_the_past(online:
     stamps = pa.array([moment for _, moment in asked], pa.timestamp("us", "UTC"))
     questions = pa.table({"visitor": [visitor for visitor, _ in asked], "event_time": stamps})
     past = features.training_rows(online, questions, "session").to_pylist()
-    names = [feature.name for feature in features.views(online, "session")[0].features]
+    names = [feature.name for feature in feature_store.views(online, "session")[0].features]
     now, before = [], datetime(2017, 1, 1, tzinfo=UTC)
     for moment in moments:
         came = [row for row in rows if before < row["known_time"] <= moment]
@@ -128,7 +128,7 @@ def test_the_api_writes_as_events_come_what_training_is_told_of_the_past(online:
 
 def test_no_touch_is_lost_between_threads(online: str, put: Callable[..., Any]) -> None:
     put(online, "safe", "items", [{"item_id": "a", "title": "A"}])
-    features.store(online)
+    feature_store.store(online)
 
     def touch(n: int) -> None:
         features.push(online, {"v1_a": [Touch(1_000 + n, f"i{n}", "view")]}, known=NOON)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import feast_store, features, materialising, skew
+from jobs import feast_store, feature_store, features, materialising, skew
 from jobs.console import Refused, Usage
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Feast and what it imports, none of them ours
@@ -71,7 +71,7 @@ def test_training_and_serving_are_told_the_same(shop: str, home: Path, capsys: p
     # All kinds of answers were compared, of every view, its event time included.
     assert found["states"]["present"] > 20 and found["states"]["absent"] > 5
     compared = {name.split(".")[0] for name in found["features"]}
-    assert compared == {view for views in features.SERVICES.values() for view in views}
+    assert compared == {view for views in feature_store.SERVICES.values() for view in views}
     assert {"item_stats.event_time", "item_stats.price", "visitor_history.decayed"} <= set(found["features"])
     assert found["moments"] == sorted(found["moments"]) and len(found["moments"]) == 3
     out = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_training_and_serving_are_told_the_same(shop: str, home: Path, capsys: p
     before = skew.report_file(shop).read_bytes()
     measured(shop, moments=1)
     assert skew.report_file(shop).read_bytes() == before
-    assert not list(features.folder(shop).glob("replay-*"))
+    assert not list(feature_store.folder(shop).glob("replay-*"))
 
 
 def test_a_writer_that_drops_precision_is_found(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:

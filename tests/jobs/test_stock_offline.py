@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import features
+from jobs import feature_store, features
 from jobs.console import Problem
 from jobs.warehouse import warehouse
 
@@ -34,7 +34,7 @@ def stat(day: int, bought: int, known: int | None = None) -> dict[str, Any]:
 
 def stock(folder: Path, kind: str, path: str) -> Any:
     """A feature store as Feast's own quick start makes it, over the rows at `path`."""
-    features.load_feast()
+    feature_store.load_feast()
     # ibis asks for it; it mends a fault of pyarrow before 14.0.1 and has nothing to do for ours.
     sys.modules.setdefault("pyarrow_hotfix", ModuleType("pyarrow_hotfix"))
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
@@ -103,9 +103,9 @@ def test_late_rows_leak_unless_one_knows_to_ask(put: Callable[..., Any], tmp_pat
     publish(put, "late", rows)
     assert ours("late", 7, 8) == [1, 99]
     frame = pd.DataFrame({"item_id": ["a"], "event_timestamp": [end(7)]})
-    of_items = features.store("late").get_feature_service("items")
+    of_items = feature_store.store("late").get_feature_service("items")
     with pytest.raises(Problem, match="only what was known"):
-        features.store("late").get_historical_features(entity_df=frame, features=of_items).to_df()
+        feature_store.store("late").get_historical_features(entity_df=frame, features=of_items).to_df()
 
 
 def test_a_path_holds_what_nobody_published(put: Callable[..., Any], tmp_path: Path) -> None:

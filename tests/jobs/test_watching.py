@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import catalogue, features, materialising, watching
+from jobs import catalogue, feature_store, features, materialising, watching
 from jobs.console import Refused
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Feast and what it imports, none of them ours
@@ -58,7 +58,7 @@ def test_a_quiet_shop_is_looked_at_and_nothing_is_said(
     seen = {(each["view"], each["feature"]): each for each in found["features"]}
     assert seen["item_stats", "price"]["rows"] == 7 * 60 and seen["item_stats", "price"]["drift"] < 0.05
     assert seen["visitor_history", "items"]["rows"] == 7 * 30  # a list is as long as it is
-    kept = b"".join(path.read_bytes() for path in (features.folder("quiet") / "feast_monitoring").iterdir())
+    kept = b"".join(path.read_bytes() for path in (feature_store.folder("quiet") / "feast_monitoring").iterdir())
     assert kept and b"secret-" not in kept  # stock, its monitor would keep the commonest histories whole
     page = (home / "quiet" / "docs" / "features.html").read_text()
     assert "<script" not in page and "http" not in page and "v1_" not in page and "secret-" not in page

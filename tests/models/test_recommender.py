@@ -218,7 +218,7 @@ class Read(dict[str, Any]):
 
 
 def test_it_reads_the_features_of_its_service_and_no_others() -> None:
-    from jobs.features import MODELS
+    from jobs.feature_store import MODELS
 
     views = MODELS[SERVICE]
     known = Read({"items": ["a"], "times": [NOW], "counts": [1], "decayed": [1.0], "purchases_28d": 2, "baskets_28d": 1,

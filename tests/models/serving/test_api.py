@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.features import MODELS, table_of
+from jobs.feature_store import MODELS, table_of
 
 VISITOR, STRANGER = "household-42", "household-nobody"
 Log = Callable[[], list[dict[str, Any]]]

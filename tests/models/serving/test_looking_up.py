@@ -98,7 +98,7 @@ def test_a_hundred_thousand_in_one_request_are_refused(client: TestClient) -> No
 
 
 def test_a_store_that_is_gone_is_503_and_says_what_to_run(shop: str, client: TestClient) -> None:
-    from jobs.features import folder
+    from jobs.feature_store import folder
 
     assert client.post("/features", json={"item": "i03"}).status_code == 200
     for path in folder(shop).glob("online.db*"):
