@@ -122,8 +122,8 @@ def spent(tries: int, policy: Policy) -> float:
 
     Alpha is spent over the tries (online alpha spending: Foster and Stine 2008; Tian and Ramdas 2021). Half of it goes
     to the first, so that this is judged by the usual 95 % interval, one end of which may err in 2.5 %; `LATER` of it to
-    the others, in proportion to 1 / k, up to `policy.tries`. The rest is kept: far out, bootstrap intervals of a few
-    hundred visitors are too narrow, and a candidate may seem cheaper by luck. By the union bound all together err in no
+    the others, in proportion to 1 / k, up to `policy.tries`. The rest is kept: far out, the ends of a
+    bootstrap are of few draws, and a candidate may seem cheaper by luck. By the union bound all together err in no
     more, however the tries hang together. Later ones cost as much as the last; by then the gate asks a person.
 
     >>> spent(1, Policy()), round(sum(spent(k, Policy()) for k in range(1, 53)), 12)
