@@ -68,6 +68,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
         f"admin_username = platform\nadmin_password = {server.passwords['platform']}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 600\n"  # else each request hashes its password anew, which is most of its time
     )
     environ = {**os.environ, "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_DISABLE_TELEMETRY": "true",
                "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex()}  # fmt: skip
@@ -86,7 +87,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         os.killpg(child.pid, 15)
-        child.wait(timeout=30)
+        child.wait(timeout=PATIENCE)
 
 
 def _answers(uri: str) -> bool:
