@@ -37,7 +37,7 @@ display:block}svg.square{min-width:0;max-width:580px}
 .facts div{border-top:1px solid var(--line);padding-top:8px}.facts strong{display:block;font-size:18px}
 .facts span{color:var(--soft);font-size:13px}
 .sides{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:6px 24px;margin-bottom:18px}
-.sides ol{margin:0;padding-left:22px}.sides h3{margin:2px 0}.example{border-top:1px solid var(--line);padding-top:12px}
+.sides ol{margin:0;padding-left:28px}.sides h3{margin:2px 0}.example{border-top:1px solid var(--line);padding-top:12px}
 li.new{background:#e6f4ec}li.gone{background:#f9ece5;color:var(--bad)}li em{font-style:normal;color:var(--soft);
 font-size:12.5px}code{font-size:12.5px;overflow-wrap:anywhere;white-space:normal}ul{margin:8px 0 0;padding-left:20px}
 @media(max-width:600px){main{padding:20px 12px 40px}section{padding:16px 14px}th,td{padding:5px 7px}}
@@ -409,7 +409,9 @@ def _losses(report: Mapping[str, Any]) -> str:
     rows = [(_text(each["query"]), _shown(each["champion"]), _shown(each["candidate"]), _signed(each["difference"], 3))
             for each in shown if "query" in each]  # fmt: skip
     table = _rows(["query", "champion", "candidate", "difference"], rows) if rows else ""
-    table += "".join(_lost(each, report["primary"]) for each in shown if "visitor" in each)
+    if people := [each for each in shown if "visitor" in each]:
+        table += "<p class=soft>Visitors by what they lose; an item that fewer than ten ever bought is not named.</p>"
+        table += "".join(_lost(each, report["primary"]) for each in people)
     hidden = found.get("hidden") or 0
     left = (
         f"<p class=soft>{hidden:,} more are worse, of which nothing is shown: too few visitors ask so.</p>"

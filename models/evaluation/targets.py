@@ -378,7 +378,7 @@ def recommender_targets(shop: str, bundle: Bundle) -> Mapping[str, Callable[[], 
 
     The items' vectors (`factors`) are known to whoever has the bundle's files and to nobody who asks: the gate holds
     what is served, the scorer and the answers, and what the vectors made of visitors tell of their attributes. A limit
-    on membership in the items' vectors is for whoever would give the files away.
+    on membership in the items' vectors is for whoever would give the files away (decisions/0014).
     """
     if bundle.settings.get("kind") != "scorer":
         return {}
