@@ -34,7 +34,7 @@ PLACE = Param(
     enum=["airflow", "mlflow"],
     title="Where the reviewer answers",
     description="airflow: in Required Actions. mlflow: by the tags 'review' and 'review.reason' of the version, where "
-    "MLflow asks who writes; it does not say who it was, only that they may edit the model.",
+    "MLflow lets reviewers alone edit it; of several it does not say which one it was.",
 )
 HOURS = Param(
     24,

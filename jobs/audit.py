@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import FAILED, Refused, grid, show
-from jobs.warehouse import POINTED, home, sync, warehouse
+from jobs.warehouse import POINTED, home, sync, warehouse, write_atomically
 
 OPEN = frozenset({
     "aggregate", "audit", "baseline", "compare", "demo", "dictionary", "doctor", "down", "evaluate", "examples",
@@ -77,12 +77,20 @@ def append(shop: str, line: Mapping[str, Any]) -> str:
     return add(log_file(shop), line)
 
 
-def add(path: Path, line: Mapping[str, Any], seal: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> str:
+def add(
+    path: Path, line: Mapping[str, Any], seal: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    head: Path | None = None,
+) -> str:  # fmt: skip
     """Add a line that holds the hash of the one before; returns its own. A line that a kill or a power cut left
-    without its end is closed first, and stays: it is part of the chain. `seal` may sign the whole line."""
+    without its end is closed first, and stays: it is part of the chain. `seal` may sign the whole line.
+
+    `head` is a file that keeps the hash of the last line, where who can cut the log cannot write. If it keeps one that
+    the log no longer has, it is left as it is: a cut end does not grow together again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (path.parent / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        follows = head is not None and kept(head) in ("", FIRST, *chain(path).hashes)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             last, torn = last_line(handle)
@@ -93,7 +101,15 @@ def add(path: Path, line: Mapping[str, Any], seal: Callable[[dict[str, Any]], di
         finally:
             os.close(handle)
         sync(path.parent)
-    return hashlib.sha256(text).hexdigest()
+        digest = hashlib.sha256(text).hexdigest()
+        if head is not None and follows:
+            write_atomically(head, f"{digest}\n")  # a kill before this leaves the one before, which the log still has
+    return digest
+
+
+def kept(head: Path) -> str:
+    """The hash in a file of `add`; empty where nothing was kept yet."""
+    return head.read_text(encoding="ascii").strip() if head.exists() else ""
 
 
 def last_line(handle: int) -> tuple[bytes, bool]:

@@ -47,6 +47,9 @@ def parser() -> Parser:
     ):
         added = command(name, f"models.promoting:{name}", help)
         added.add_argument("bundle", metavar="BUNDLE", choices=BUNDLES, help=f"which: {', '.join(BUNDLES)}")
+        if name == "rollback":
+            added.add_argument("--from", dest="leave", type=int, metavar="VERSION", help="the version to leave: "
+                               "the same command given again then goes no further back")  # fmt: skip
         if name == "promote":
             added.add_argument("--review", choices=REVIEWS, default="auto", help="human: a person approves each; auto: "
                                "those the gate asks about; later: those wait, and this is no failure")  # fmt: skip

@@ -1,11 +1,12 @@
 """The models' book: each evaluation, verdict, review, promotion, refusal and rollback, one signed line each.
 
     SHOP/promotions/audit.jsonl   {"at", "what", "user", ..., "before": hash of the line before it, "signature"}
+    SHOP/keys/audit.head          the hash of the last line
 
 A line names versions and hashes, never a visitor or a query. It is chained (jobs/audit.py) and signed by the key
-`audit`: nobody without that key adds a line or writes the chain anew. Where the guarantee ends: who holds the key,
-and who cuts lines off the end. The second shows all the same wherever something later holds the hash of what was cut:
-each promotion does (`Record.audit`), and so does a head that was noted elsewhere (`--head`).
+`audit`: nobody without that key adds a line or writes the chain anew. Lines cut off the end show by the head, which
+lies beside the key, and by each promotion, which holds the hash of its line (`Record.audit`). Where the guarantee ends:
+who may write in SHOP/keys; a head that was noted elsewhere (`--head`) tells of them too.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from jobs import audit as books
 from jobs.console import Problem, Refused, grid, show
-from jobs.signing import is_signed, public_key, signed
+from jobs.signing import is_signed, key_file, public_key, signed
 from jobs.warehouse import home, warehouse
 from models import promotions
 
@@ -35,10 +36,15 @@ def log_file(shop: str) -> Path:
     return home() / shop / "promotions" / "audit.jsonl"
 
 
+def head_file(shop: str) -> Path:
+    """Where the hash of the book's last line is kept: not beside the book, but where only its writer may write."""
+    return key_file(shop, KEY).with_suffix(".head")
+
+
 def note(shop: str, what: What, **fields: Any) -> str:
     """Add a line; returns its hash. `name` is the bundle's, `version` the version's, of whatever it is about."""
     line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "what": what, **books.who(), **fields}
-    return books.add(log_file(shop), line, lambda whole: signed(shop, KEY, whole))
+    return books.add(log_file(shop), line, lambda whole: signed(shop, KEY, whole), head_file(shop))
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Book:
 
 
 def read(shop: str, head: str | None = None) -> Book:
-    """The whole book, checked: the chain, each signature, each promotion's own line, and `head` if one is given."""
+    """The whole book, checked: the chain, its end, each signature, each promotion's own line, and `head` if given."""
     found = books.chain(log_file(shop))
     try:
         key = public_key(shop, KEY) if found.lines else None
@@ -65,6 +71,8 @@ def read(shop: str, head: str | None = None) -> Book:
     if head and head not in (*found.hashes, books.FIRST):
         faults.append(f"no line has the hash {head[:16]}: a line was changed, or the end was cut off")
     faults += _missing(shop, right, set(found.hashes))
+    if (last := books.kept(head_file(shop))) and last not in found.hashes:
+        faults.append(f"the line with the hash {last[:16]} was the last, and is not here: the end was cut off")
     return Book(tuple(right), found.head, len(found.hashes), tuple(faults))
 
 
@@ -124,7 +132,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if book.faults:
         raise Refused(f"the models' book was changed: {'; '.join(book.faults[:3])}", where=str(log_file(shop)),
-                      do="compare it and SHOP/promotions with a backup")  # fmt: skip
+                      do=f"compare it and SHOP/promotions with a backup; once it is whole, or a person took "
+                      f"what is gone for known, remove {head_file(shop)}")  # fmt: skip
     if not args.json:
         print("every line is signed and holds the hash of the one before it; every record has its line")
 

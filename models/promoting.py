@@ -297,20 +297,32 @@ def person_asked(shop: str, about: list[promotions.Record], verdict: Verdict, wa
 
 
 def rollback(args: argparse.Namespace) -> None:
-    """Let the champion before this one serve again, by a new signed record. A rollback that was killed after it was
-    signed is finished, and goes no further back; one that is asked for twice at once goes one back."""
+    """Let the champion before this one serve again, by a new signed record. With `--from` the same command may be given
+    again, after a kill or by two at once: what was left stays left, and it goes no further back. Without it only a
+    rollback that the book does not tell of yet is finished; a whole one is followed by another."""
     shop, name = args.shop, args.bundle
     warehouse(shop)
     with promotions.deciding(shop, name):
-        interrupted = audit.untold(shop, name)[-1:] if audit.log_file(shop).exists() else []
-        if interrupted and interrupted[0].action == "rollback":
-            (made,) = interrupted
-            earlier = {record.sequence: record for record in promotions.records(shop, name)[0]}
-            ended = earlier.get(made.verdict.get("ended", 0), made)
-            say(f"the rollback to version {made.version} was signed already, as record {made.sequence}: it is finished")
-        else:
-            made, ended = promotions.roll_back(shop, name, audit=audit.read(shop).head)
+        made, ended = _rolled_back(shop, name, args.leave) or promotions.roll_back(
+            shop, name, audit=audit.read(shop).head
+        )
     print(grid(["bundle", "from version", "to version", "record"],
                [[f"{shop}.{name}", ended.version, made.version, made.sequence]]), flush=True)  # fmt: skip
     settle(shop, name)
     print(f"next: python -m models {'index' if name == 'search' else 'list'} --shop {shop}")
+
+
+def _rolled_back(shop: str, name: str, leave: int | None) -> tuple[promotions.Record, promotions.Record] | None:
+    """The rollback that serves and the record it ended, if that is what was asked for; None if it is to be made.
+    `Refused` if the version to leave neither serves nor was left by the last rollback."""
+    now = promotions.find_champion(shop, name)
+    earlier = {record.sequence: record for record in promotions.records(shop, name)[0]}
+    ended = earlier.get(now.record.verdict.get("ended", 0)) if now and now.record.action == "rollback" else None
+    untold = audit.untold(shop, name)[-1:] if audit.log_file(shop).exists() else []
+    if now and ended and (now.record in untold if leave is None else leave == ended.version):
+        say(f"the rollback to version {now.bundle.version} is signed already, as record {now.record.sequence}")
+        return now.record, ended
+    if now and leave not in (None, now.bundle.version):
+        raise Refused(f"version {leave} of {shop}.{name} does not serve, but version {now.bundle.version}",
+                      do=f"see 'python -m models list --shop {shop}'")  # fmt: skip
+    return None

@@ -15,7 +15,7 @@ from models import promotions, tracking
 from models.bundle import Bundle, bundles, keep, open_bundle
 from models.promotions import champion
 
-__all__ = ["candidate", "champion", "follow", "promote", "register", "tag", "versions"]
+__all__ = ["candidate", "champion", "editors", "follow", "promote", "register", "tag", "versions"]
 
 
 def _model(shop: str, name: str) -> str:
@@ -87,6 +87,38 @@ def tag(shop: str, name: str, version: int, values: Mapping[str, Any]) -> None:
 def tags(shop: str, name: str, version: int) -> dict[str, str]:
     """The words on a version."""
     return dict(tracking.client().get_model_version(_model(shop, name), str(version)).tags)
+
+
+def editors(shop: str, name: str) -> list[str]:
+    """The accounts that may write words on a bundle's versions, but for our own, by name: MLflow's own accounts
+    (`mlflow server --app-name basic-auth`) and its administrators. `Refused` if it does not tell us.
+
+    Who may edit the model or its versions is counted, also where a narrower right would forbid one of the two.
+    """
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    creds = get_default_host_creds(tracking.tracking_uri())
+
+    def told(endpoint: str, **asked: str) -> Any:
+        answer = http_request(creds, f"/api/{endpoint}", "GET", params=asked)
+        if answer.status_code != 200:
+            raise Refused(
+                f"MLflow does not say who may edit {_model(shop, name)} (HTTP {answer.status_code})",
+                do="let it keep accounts ('--app-name basic-auth'), and give ours MANAGE of its workspace",
+            )
+        return answer.json()
+
+    def may(user: Mapping[str, Any], kind: str, which: str) -> bool:
+        found = told("3.0/mlflow/users/permissions/get", username=user["username"], resource_type=kind,
+                     resource_id=which)  # fmt: skip
+        return found["permission"] in ("EDIT", "MANAGE")
+
+    with _reached():
+        mine = told("2.0/mlflow/users/current")["user"]["username"]
+        others = [user for user in told("2.0/mlflow/users/list")["users"] if user["username"] != mine]
+        of = (("registered_model", _model(shop, name)), ("registered_model_version", "*"))
+        return sorted(user["username"] for user in others if user["is_admin"] or any(may(user, *each) for each in of))
 
 
 def promote(

@@ -43,6 +43,8 @@ KEY = "review"
 HUMAN, AUTO, LATER = "human", "auto", "later"
 """Whom a promotion waits for: always a person; a person where the gate asks for one; nobody, it stays a candidate."""
 DONE = {"approve": "approved", "reject": "rejected"}
+ONE_OF = "one of "
+"""Before the names of several reviewers, where a tag of MLflow does not say which of them answered."""
 SHORT = 16
 """Digits of a report's SHA-256 by which people and forms name it."""
 
@@ -150,11 +152,14 @@ def decision(shop: str, name: str, version: int, bundle: str, report: str) -> Ap
 
 
 def _entitled(responder: str, source: Source) -> None:
-    """`Refused` if an approval is nobody's, or that of an account of Airflow that is no reviewer's."""
+    """`Refused` if an approval is nobody's, or that of an account of Airflow or MLflow that is no reviewer's."""
     if not responder:
         raise Refused("an approval without a name is none", do="approve it with the reviewer's own account")
-    if source == "airflow" and responder not in reviewers():
-        raise Refused(f"'{responder}' is no reviewer", do=f"ask {', '.join(reviewers())}, or set ENDCAP_REVIEWERS")
+    if source == "command":
+        return
+    for who in responder.removeprefix(ONE_OF).split(", "):
+        if who not in reviewers():
+            raise Refused(f"'{who}' is no reviewer", do=f"ask {', '.join(reviewers())}, or set ENDCAP_REVIEWERS")
 
 
 def record(
@@ -283,8 +288,8 @@ WORDS: Mapping[str, Decision] = {"approve": "approve", "reject": "reject"}
 def knows_its_writers(uri: str) -> bool:
     """Whether the tracking server turns away whoever does not say who they are: asked without an account, it says 401.
 
-    MLflow does not say who wrote a tag. Where it authenticates, whoever did may at least edit the model; where it does
-    not, anyone who reaches it did, and the tag is worth nothing.
+    MLflow does not say who wrote a tag. Where it authenticates, it was somebody who may edit the model; where it does
+    not, anyone who reaches it, and the tag is worth nothing.
     """
     if not uri.startswith(("http://", "https://")):
         return False
@@ -298,20 +303,37 @@ def knows_its_writers(uri: str) -> bool:
         raise Problem("the tracking server does not answer", where=uri, do="start it, and ask again") from fault
 
 
+def answerers(about: Asked) -> list[str]:
+    """The reviewers of whom one wrote the tag, if there is one. `Refused` where anybody else may have written it.
+
+    Our own account may write it as well: whoever holds that one runs our commands, and can approve by them.
+    """
+    from models import registry, tracking
+
+    uri = tracking.tracking_uri()
+    instead = "answer in Airflow or by 'python -m models review'"
+    if not knows_its_writers(uri):
+        raise Refused("MLflow here takes a tag from anyone, and does not say from whom: it is no signature",
+                      where=uri.partition("@")[2] or uri,
+                      do=f"{instead}, or start MLflow with '--app-name basic-auth'")  # fmt: skip
+    may, model = registry.editors(about.shop, about.name), f"{about.shop}.{about.name}"
+    if others := [who for who in may if who not in reviewers()]:
+        raise Refused(f"MLflow does not say who wrote a tag, and {', '.join(others[:3])} may edit {model} too",
+                      do=f"{instead}, or let nobody but ENDCAP_REVIEWERS edit it")  # fmt: skip
+    if not may:
+        raise Refused(f"no reviewer may edit {model} in MLflow", do=f"{instead}, or give them EDIT of it")
+    return may
+
+
 def watch(about: Asked, hours: float, now: datetime | None = None) -> dict[str, Any]:
     """One look at the tag `review` of the version: {"decided", "why"}. The first look puts the question there; an
     answer to an older question, or one after `hours`, counts for nothing: it is rejected.
 
-    `Refused` where the server would take the tag from anyone.
+    `Refused` where the server would take the tag from anyone but a reviewer.
     """
-    from models import registry, tracking
+    from models import registry
 
-    if not knows_its_writers(tracking.tracking_uri()):
-        raise Refused(
-            "MLflow here takes a tag from anyone, and does not say from whom: it is no signature",
-            where=tracking.tracking_uri().partition("@")[2] or tracking.tracking_uri(),
-            do="answer in Airflow or by 'python -m models review', or start MLflow with '--app-name basic-auth'",
-        )
+    may = answerers(about)
     moment, found = now or datetime.now(UTC), registry.tags(about.shop, about.name, about.version)
     asked_of = f"asked about {about.digest[:SHORT]}"
     if found.get("review.asked") != asked_of:
@@ -323,9 +345,8 @@ def watch(about: Asked, hours: float, now: datetime | None = None) -> dict[str, 
     word = WORDS.get(found.get("review", "").strip().lower())
     late = moment - datetime.fromisoformat(found["review.asked_at"]) > timedelta(hours=hours)
     if late or word is not None:
-        model = f"{about.shop}.{about.name}"
-        by, why = (f"whoever may edit {model} in MLflow", found.get("review.reason", "")) if word and not late else (
-            "", f"nobody answered in {hours:g} hours")  # fmt: skip
+        by, why = (f"{ONE_OF if may[1:] else ''}{', '.join(may)}", found.get("review.reason", "")) if (
+            word and not late) else ("", f"nobody answered in {hours:g} hours")  # fmt: skip
         made = record(about.shop, about.name, about.version, about.bundle, about.digest,
                       word if word and not late else "reject", responder=by, reason=" ".join(why.split())[:1000],
                       source="mlflow", now=now)  # fmt: skip

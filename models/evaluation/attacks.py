@@ -234,8 +234,7 @@ def attributes(
     What a visitor did tells something of them in any vectors. `beside` are those of a model that learnt from nobody:
     then the entry's figure is what the probe gains on those (or on the commonest value, where they tell less), which
     is what the training gave away, and the gate refuses it if it surely (by the interval's low end) exceeds the
-    limit. Without them there is no limit: vectors of visitors are made for an answer and neither stored nor sent;
-    whoever stores or exports them has to set one.
+    limit. Without them there is no limit, since nothing tells what is the visitor's own doing.
     """
     began, held, found, planted = time.monotonic(), policy or Policy(), dict[str, Any](), dict[str, float]()
     for name, column in values.items():

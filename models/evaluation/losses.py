@@ -1,4 +1,4 @@
-"""Where a candidate loses, one by one: how many queries got better and worse, the worst of those that may be told."""
+"""Where a candidate loses, one by one: how many got better and worse, the worst of those that may be told."""
 
 from collections.abc import Collection, Sequence
 from typing import Any

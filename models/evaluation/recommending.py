@@ -5,7 +5,8 @@ The baselines stand in the same table: popularity, purchase counts, counts halve
 and the last two added up.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from jobs.warehouse import code_version, warehouse
 from models.bundle import Bundle, building, seal
 from models.evaluation.attacks import attacked, attributes, unknown_members
 from models.evaluation.comparing import LEVEL, beyond_right, latencies, paired, reproduced, sizes
+from models.evaluation.losses import losses
 from models.evaluation.metrics import Grades, coverage, measured
 from models.evaluation.segments import judged as judged_segments
 from models.evaluation.segments import missing, of_visitors, shelves
@@ -38,6 +40,8 @@ from models.recommender import (
 )
 from models.statistics import bootstrap_mean
 from models.training.recommender import (
+    LEAST_BUYERS,
+    Purchases,
     Question,
     data_names,
     items_at,
@@ -55,6 +59,8 @@ K = 10
 DRAWS = 2_000  # of each system's own interval; the deciding paired one takes more
 CALLS = 200  # answers whose latency is measured
 WARM = 10  # answers before that
+WORST = 5  # visitors whose losses are shown
+RARE = "an item that few bought"
 TWICE = 256  # visitors whom the candidate answers a second time: as many as are answered at once
 EXEMPT = "scores are comparable within one answer only: they order it, and are no probabilities"
 Ranker = Callable[[Question, Floats | None], list[str]]
@@ -192,13 +198,58 @@ def evaluate(shop: str, candidate: Bundle | None, champion: Bundle | None, *, le
             mine, theirs = found["candidate"][PRIMARY], found["champion"][PRIMARY]
             report |= paired(PRIMARY, mine, theirs, clusters=visitors, level=level)
             report |= {"segments": judged_segments(groups, mine, theirs, clusters=visitors),
-                       "segments_missing": missing(groups)}  # fmt: skip
+                       "segments_missing": missing(groups),
+                       "losses": lost(shop, questions, ranked, mine, theirs)}  # fmt: skip
     if opened:
         quick = latencies({role: bundle_answer(r) for role, r in opened.items()}, questions[:CALLS], WARM)
         report["latency_ms"] = quick["candidate" if candidate else "champion"]
         report |= {"latency_champion_ms": quick["champion"]} if len(roles) == 2 else {}
         report["examples"] = list(examples(shop, opened, items))
     return report | privacy(shop, candidate or champion)
+
+
+def lost(
+    shop: str, questions: list[Question], ranked: Mapping[str, list[list[str]]], candidate: list[float],
+    champion: list[float],
+) -> dict[str, Any]:  # fmt: skip
+    """As `losses`, of the visitors who lose most: their rank, what both showed them, and what they bought then.
+
+    Nobody is named, and no item that points at a person: a title stands there if `LEAST_BUYERS` visitors bought it.
+    Who knows a visitor's basket may still know it again, and sees which common items they bought before: the report is
+    for those who may read histories.
+    """
+    names = [str(n) for n in range(len(questions))]
+    found = losses(names, candidate, champion, names, WORST)
+    places = [int(row.pop("query")) for row in found["shown"]]
+    asked = [(sorted(questions[n].next_basket), {role: ranked[role][n] for role in ("champion", "candidate")})
+             for n in places]  # fmt: skip
+    ids = {item for basket, answers in asked for each in (basket, *answers.values()) for item in each}
+    titles = _titles(shop, sorted(ids)) | dict.fromkeys(ids - common(read_purchases(shop)), RARE)
+    for rank, (row, (basket, answers)) in enumerate(zip(found["shown"], asked, strict=True), 1):
+        told = apart([item for each in (*answers.values(), basket) for item in each], titles)
+        row |= {"visitor": rank, "bought": sorted(told[item] for item in basket),
+                "answers": {role: [told[item] for item in items] for role, items in answers.items()}}  # fmt: skip
+    return found
+
+
+def apart(items: Iterable[str], titles: Mapping[str, str]) -> dict[str, str]:
+    """A name for each of these items, in their order: its title, numbered from the second of the same title on.
+
+    >>> apart(["a", "b", "a", "c"], {"a": "hat", "b": "hat", "c": "cap"})
+    {'a': 'hat', 'b': 'hat (2)', 'c': 'cap'}
+    """
+    seen, found = Counter[str](), dict[str, str]()
+    for item in dict.fromkeys(items):
+        seen[titles[item]] += 1
+        found[item] = titles[item] if seen[titles[item]] == 1 else f"{titles[item]} ({seen[titles[item]]})"
+    return found
+
+
+def common(purchases: Purchases) -> frozenset[str]:
+    """The items that enough different visitors bought to point at none of them."""
+    pairs = np.unique(purchases.visitor * len(purchases.items) + purchases.item)
+    buyers = np.bincount(pairs % len(purchases.items), minlength=len(purchases.items))
+    return frozenset(np.array(purchases.items)[buyers >= LEAST_BUYERS].tolist())
 
 
 def bundle_answer(recommender: Recommender) -> Callable[[Question], Any]:
@@ -245,8 +296,9 @@ def privacy(shop: str, bundle: Bundle | None) -> dict[str, Any]:
     found["privacy"] = unknown_members(targets, bundle.data, marks) or attacked(targets)
     if bundle.settings.get("factors"):
         with narrate("attack on attributes"):
-            visitors, vectors = recommender_vectors(shop, bundle)
-            found["privacy"]["attributes"] = attributes(vectors, quasi_identifiers(shop, visitors))
+            visitors, vectors, beside = recommender_vectors(shop, bundle)
+            asked = quasi_identifiers(shop, visitors)
+            found["privacy"]["attributes: visitors"] = attributes(vectors, asked, beside=beside)
     return found
 
 
@@ -263,7 +315,7 @@ def _weights(bundle: Bundle) -> dict[str, Any]:
 
 
 def examples(shop: str, opened: Mapping[str, Recommender], items: Items) -> Iterator[dict[str, Any]]:
-    """Answers for invented visitors, who bought a few popular items: a report shows nobody's real history."""
+    """Answers for invented visitors, who bought a few popular items: whole answers to whole histories, and nobody's."""
     popular = items.by_popularity
     for places in ([0, 5, 9], [20, 31], [60, 75, 90]):
         picks = popular[[place for place in places if place < len(popular)]]

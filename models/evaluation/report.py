@@ -37,7 +37,7 @@ display:block}svg.square{min-width:0;max-width:580px}
 .facts div{border-top:1px solid var(--line);padding-top:8px}.facts strong{display:block;font-size:18px}
 .facts span{color:var(--soft);font-size:13px}
 .sides{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:6px 24px;margin-bottom:18px}
-.sides ol{margin:0;padding-left:22px}.sides h3{margin:2px 0}.example{border-top:1px solid var(--line);padding-top:12px}
+.sides ol{margin:0;padding-left:28px}.sides h3{margin:2px 0}.example{border-top:1px solid var(--line);padding-top:12px}
 li.new{background:#e6f4ec}li.gone{background:#f9ece5;color:var(--bad)}li em{font-style:normal;color:var(--soft);
 font-size:12.5px}code{font-size:12.5px;overflow-wrap:anywhere;white-space:normal}ul{margin:8px 0 0;padding-left:20px}
 @media(max-width:600px){main{padding:20px 12px 40px}section{padding:16px 14px}th,td{padding:5px 7px}}
@@ -365,15 +365,16 @@ def _segments(report: Mapping[str, Any]) -> str:
     return _section("segments", "By segment", plot + _rows(heads, rows) + left + note)
 
 
-def _compared(champion: Sequence[Any], candidate: Sequence[Any]) -> str:
-    """Two rankings side by side: what came, what went, and what moved."""
+def _compared(champion: Sequence[Any], candidate: Sequence[Any], right: Sequence[str] = ()) -> str:
+    """Two rankings side by side: what came, what went, and what moved; of what was `right`, a mark."""
     old, new = ([str(each) for each in side] for side in (champion, candidate))
 
     def item(name: str, place: int, others: Sequence[str], kind: str, word: str) -> str:
+        told = f"<b class=held>{_text(name)} ✓</b>" if name in right else _text(name)
         if name not in others:
-            return f"<li class={kind}>{_text(name)} <em>{word}</em></li>"
+            return f"<li class={kind}>{told} <em>{word}</em></li>"
         moved = others.index(name) - place if kind == "new" else 0
-        return f"<li>{_text(name)}{f' <em>{chr(8593 if moved > 0 else 8595)}{abs(moved)}</em>' if moved else ''}</li>"
+        return f"<li>{told}{f' <em>{chr(8593 if moved > 0 else 8595)}{abs(moved)}</em>' if moved else ''}</li>"
 
     left = "".join(item(name, place, new, "gone", "gone") for place, name in enumerate(old))
     right = "".join(item(name, place, old, "new", "new") for place, name in enumerate(new))
@@ -404,9 +405,13 @@ def _losses(report: Mapping[str, Any]) -> str:
     if not found:
         return ""
     told = f"<p>{found['won']:,} better, {found['lost']:,} worse, {found['same']:,} the same.</p>"
+    shown = found.get("shown") or []
     rows = [(_text(each["query"]), _shown(each["champion"]), _shown(each["candidate"]), _signed(each["difference"], 3))
-            for each in found.get("shown") or []]  # fmt: skip
+            for each in shown if "query" in each]  # fmt: skip
     table = _rows(["query", "champion", "candidate", "difference"], rows) if rows else ""
+    if people := [each for each in shown if "visitor" in each]:
+        table += "<p class=soft>Visitors by what they lose; an item that fewer than ten ever bought is not named.</p>"
+        table += "".join(_lost(each, report["primary"]) for each in people)
     hidden = found.get("hidden") or 0
     left = (
         f"<p class=soft>{hidden:,} more are worse, of which nothing is shown: too few visitors ask so.</p>"
@@ -414,6 +419,18 @@ def _losses(report: Mapping[str, Any]) -> str:
         else ""
     )
     return _section("losses", "Worst losses", told + table + left)
+
+
+def _lost(each: Mapping[str, Any], metric: str) -> str:
+    """One visitor who loses: what they bought then, and both answers, what was bought marked."""
+    scores = " to ".join(_shown(each[role]) for role in ("champion", "candidate"))
+    bought = [str(name) for name in each["bought"]]
+    named, more = bought[:12], f" and {len(bought) - 12} more" if bought[12:] else ""
+    return (
+        f"<div class=example><b>{_text(each['visitor'])}.</b> {_text(metric)} {scores} "
+        f"({_signed(each['difference'], 3)}); bought then: <q>{_text(', '.join(named))}</q>{more}"
+        f"<div class=sides>{_compared(each['answers']['champion'], each['answers']['candidate'], bought)}</div></div>"
+    )
 
 
 def _calibration(report: Mapping[str, Any]) -> str:
@@ -458,8 +475,9 @@ def _attacks(report: Mapping[str, Any]) -> str:
     return (
         "<section id=privacy><h2>Attacks</h2><table><tr><th>attack</th><th>figure</th><th>limit</th><th>surest</th>"
         f"<th>canary</th><th>s</th><th>held</th></tr>{rows}</table>{plot}<p class=soft>Figure: for membership the area "
-        "under the curve (0.5 is guessing), for attributes what a probe gains on guessing the commonest value (of an "
-        "encoder on the untrained one's vectors; held by the interval's low end). Surest: members named where "
+        "under the curve (0.5 is guessing), for attributes what a probe gains by what was learnt: of an encoder on the "
+        "untrained one's vectors, of a recommender on one taught without these visitors (held by the interval's low "
+        "end). Surest: members named where "
         "ten nonmembers are. Canary: the same attack on a model that learnt by heart; it has to be caught. The gate "
         f"holds what is served: {held}. What else is in the bundle's files is not served, and they are not to be given "
         "away.</p></section>"

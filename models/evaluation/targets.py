@@ -19,7 +19,7 @@ from jobs.tables import table
 from jobs.warehouse import warehouse
 from models.bundle import Bundle
 from models.encoder import Encoder, load_base
-from models.evaluation.attacks import Flags, Numbers, Target
+from models.evaluation.attacks import Flags, Numbers, Target, drawn
 from models.recommender import (
     Floats,
     History,
@@ -342,14 +342,24 @@ def answers_target(shop: str, bundle: Bundle, vectors: FactorsTarget) -> Answers
     return AnswersTarget(questions, flags, recommender, vectors)
 
 
-def recommender_vectors(shop: str, bundle: Bundle) -> tuple[list[str], Numbers]:
-    """What a recommender makes of each visitor it is asked about: the vector folded in from the history."""
-    recommender, questions = Recommender.open(bundle), read_questions(shop, "test")
-    vectors = []
-    for question in questions:
-        rows, known = known_items(question.history, recommender.items)
-        vectors.append(fold_in(known, question.history.counts[rows], recommender.items, recommender.settings))
-    return [question.visitor for question in questions], np.array(vectors, np.float64)
+def recommender_vectors(shop: str, bundle: Bundle, seed: int = 1) -> tuple[list[str], Numbers, Numbers]:
+    """What a recommender makes of visitors: the vector folded in from each one's history, by its own vectors of items
+    and by those of the same training without these visitors. Of half of those who taught it, as far as it is asked
+    about them; with the others alone there is still something to learn.
+    """
+    target, recommender = factors_target(shop, bundle), Recommender.open(bundle)
+    taught = ~target.nonmember
+    half = drawn(taught, int(taught.sum()) // 2, seed)
+    asked = set(np.array(target.visitors)[half].tolist())
+    questions = [question for question in read_questions(shop, "test") if question.visitor in asked]
+    without = replace(recommender.items, factors=target.reference(half, seed))
+
+    def folded(items: Items) -> Numbers:
+        rows = [known_items(question.history, items) for question in questions]
+        return np.array([fold_in(known, question.history.counts[own], items, recommender.settings)
+                         for question, (own, known) in zip(questions, rows, strict=True)], np.float64)  # fmt: skip
+
+    return [question.visitor for question in questions], folded(recommender.items), folded(without)
 
 
 def quasi_identifiers(shop: str, visitors: Sequence[str]) -> dict[str, list[str | None]]:
@@ -366,8 +376,9 @@ def quasi_identifiers(shop: str, visitors: Sequence[str]) -> dict[str, list[str 
 def recommender_targets(shop: str, bundle: Bundle) -> Mapping[str, Callable[[], Target]]:
     """The parts of a recommender that learnt from visitors; decayed counts learnt nothing and have none.
 
-    The vectors (`factors`) are known to whoever has the bundle's files and to nobody who asks: the promotion gate holds
-    what is served, the scorer and the answers. A limit on the vectors is for whoever would give the files away.
+    The items' vectors (`factors`) are known to whoever has the bundle's files and to nobody who asks: the gate holds
+    what is served, the scorer and the answers, and what the vectors made of visitors tell of their attributes. A limit
+    on membership in the items' vectors is for whoever would give the files away (decisions/0014).
     """
     if bundle.settings.get("kind") != "scorer":
         return {}

@@ -333,6 +333,21 @@ def test_a_book_that_was_cut_asks_a_person(shop: Path, capsys: Any) -> None:
     assert command("audit", "--verify") == 3 and serving() == 1
 
 
+def test_lines_cut_off_the_end_show_by_themselves_and_go_on_to_show(shop: Path, capsys: Any) -> None:
+    judged()
+    whole = audit.log_file(SHOP).read_bytes().splitlines(keepends=True)
+    assert audit.read(SHOP).faults == () and audit.head_file(SHOP).stat().st_mode & 0o077 == 0
+    audit.log_file(SHOP).write_bytes(b"".join(whole[:-1]))  # no record holds the hash of that line
+    assert command("audit", "--verify") == 3
+    assert "the end was cut off" in capsys.readouterr().err
+    judged(code="another")  # this line is not the one that is gone
+    assert command("promote", NAME) == 3
+    err = capsys.readouterr().err
+    assert "waits for a person" in err and "the models' book is not whole" in err
+    audit.log_file(SHOP).write_bytes(b"".join(whole))
+    assert command("audit", "--verify") == 0
+
+
 # --- MLflow is not who decides ---
 
 
@@ -417,12 +432,14 @@ def test_two_promotions_at_once_make_one(shop: Path) -> None:
 
 STEPS = (
     (audit, "note"), (promotions, "append"), (registry, "follow"), (registry, "tag"), (audit, "decided"),
+    (audit.books, "write_atomically"),
 )  # fmt: skip
 """What a decision consists of, one after another; a process ends before each."""
 
 
 def killed(at: int, *words: str) -> bool:
-    """Run a command in a process of its own, which is killed at the `at`-th moment; whether it came to it."""
+    """Run a command in a process of its own, which is killed at the `at`-th moment; whether it came to it. The last
+    moment is when all is done and nobody was told."""
     child = os.fork()
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -443,17 +460,14 @@ def killed(at: int, *words: str) -> bool:
 
     for module, name in STEPS:
         setattr(module, name, watched(getattr(module, name)))
-    os._exit(command(*words))
+    code = command(*words)
+    moment()
+    os._exit(code)
 
 
-def done(word: str) -> bool:
-    """Whether a rollback was whole when its process was killed: another one would go further back."""
-    return word == "rollback" and told()[-1] == "rollback"
-
-
-@pytest.mark.parametrize("words", [("promote", NAME), ("rollback", NAME)], ids=["promote", "rollback"])
+@pytest.mark.parametrize("words", [("promote", NAME), ("rollback", NAME, "--from=3")], ids=["promote", "rollback"])
 def test_killed_at_any_moment_the_champion_is_whole_and_the_same_command_heals(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: tuple[str, str]
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: tuple[str, ...]
 ) -> None:
     base = tmp_path / "base"
     shutil.copytree(template, base)
@@ -473,7 +487,7 @@ def test_killed_at_any_moment_the_champion_is_whole_and_the_same_command_heals(
         monkeypatch.setenv("ENDCAP_HOME", str(folder))
         hit = killed(at, *words)
         assert serving() in (before, goal), at
-        if hit and not done(words[0]):
+        if hit:
             assert command(*words) == 0, at
         assert (serving(), alias("champion"), alias("candidate")) == (goal, goal, None), at
         book = audit.read(SHOP)
@@ -485,4 +499,19 @@ def test_killed_at_any_moment_the_champion_is_whole_and_the_same_command_heals(
             break
         moments += 1
         shutil.rmtree(folder)
-    assert moments >= {"promote": 6, "rollback": 4}[words[0]]
+    assert moments >= {"promote": 8, "rollback": 6}[words[0]]
+
+
+def test_a_rollback_that_says_what_it_leaves_is_made_once(shop: Path, capsys: Any) -> None:
+    judged()
+    command("promote", NAME)
+    made(3)
+    judged()
+    command("promote", NAME)
+    assert command("rollback", NAME, "--from=2") == 3 and serving() == 3
+    assert "version 2 of gated.recommend does not serve, but version 3" in capsys.readouterr().err
+    assert [command("rollback", NAME, "--from=3") for _ in range(2)] == [0, 0]
+    assert (serving(), told().count("rollback")) == (2, 1)
+    assert "is signed already, as record 4" in capsys.readouterr().err
+    assert command("rollback", NAME, "--from=2") == 0 and serving() == 1
+    assert command("rollback", NAME, "--from=3") == 3, "what was left long ago is no reason to say that it is done"

@@ -285,7 +285,8 @@ def version(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The tags of version 2 on a server that asks who writes."""
     tags: dict[str, str] = {"review": "approve"}  # from before anybody asked
     judged(home)
-    monkeypatch.setattr(reviewing, "knows_its_writers", lambda uri: True)
+    monkeypatch.setattr(reviewing, "answerers", lambda about: ["ann", "reviewer"])
+    monkeypatch.setenv("ENDCAP_REVIEWERS", "reviewer, ann")
     monkeypatch.setattr("models.registry.tag", lambda shop, name, version, values: tags.update(values))
     monkeypatch.setattr("models.registry.tags", lambda shop, name, version: dict(tags))
     return tags
@@ -302,14 +303,27 @@ def test_an_answer_in_mlflow_counts_from_the_question_on(version: dict[str, str]
     assert look()["decided"]
     (kept,) = decisions(SHOP, NAME, 2)
     assert (kept.decision, kept.source, kept.reason) == ("approve", "mlflow", "fine")
-    assert kept.responder == "whoever may edit sample.search in MLflow", "MLflow does not say who"
+    assert kept.responder == "one of ann, reviewer", "MLflow does not say who"
     assert version["review"] == "approved"
+
+
+def test_an_approval_by_one_of_several_ends_with_the_first_who_is_no_reviewer_any_more(
+    version: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look()
+    version["review"] = "approve"
+    look()
+    about = reviewing.asked(SHOP, NAME)
+    assert (found := decision(SHOP, NAME, 2, about.bundle, about.digest)) is not None and found.approved
+    monkeypatch.setenv("ENDCAP_REVIEWERS", "reviewer")
+    with pytest.raises(Refused, match="'ann' is no reviewer"):
+        decision(SHOP, NAME, 2, about.bundle, about.digest)
 
 
 def test_a_rejection_and_a_silence_in_mlflow_are_rejections(version: dict[str, str]) -> None:
     look()
     version["review"] = "reject"
-    assert "rejected by whoever" in look()["why"]
+    assert "rejected by one of ann, reviewer (mlflow)" in look()["why"]
     version["review.asked"] = ""
     look()
     assert not look(hours=1, after=timedelta(minutes=59))["decided"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation import targets
+from models.evaluation import recommending, targets
 from models.evaluation.attacks import (
     Target,
     attributes,
@@ -391,6 +391,41 @@ def test_an_attack_on_attributes_that_misses_its_canary_is_refused() -> None:
         entry = {**found, "canary": broken}
         told = report(encoder_target(False)) | {"learnt_from_visitors": [], "privacy": {"attributes: items": entry}}
         assert "missed its canary" in gates(told).why
+
+
+@pytest.mark.parametrize("given_away", [True, False])
+def test_the_gate_holds_what_a_recommenders_vectors_tell_of_visitors_who_taught_it(
+    monkeypatch: pytest.MonkeyPatch, given_away: bool
+) -> None:
+    """Each item has one buyer. Vectors that learnt of each item whether its buyer is rich are refused; those of a
+    training without these buyers know nothing of their items."""
+    random, names = np.random.default_rng(12), tuple(f"v{n}" for n in range(VISITORS))
+    rich, own = random.random(VISITORS) < 0.5, tuple(f"i{n}" for n in range(VISITORS))
+    bought = Purchases(np.arange(VISITORS), np.arange(VISITORS), np.zeros(VISITORS), np.zeros(VISITORS), own, names)
+    vectors = random.normal(size=(VISITORS, 4)).astype(np.float32)
+    vectors[:, 0] += 3 * rich * given_away
+    flat, settings = np.ones(VISITORS), Settings(kind="scorer", factors=4)
+    items = Items(own, flat, flat, flat, flat, flat, vectors, 0.0)
+    asked = [Question(name, DAY, History((item,), flat[:1], flat[:1], flat[:1]), frozenset(), frozenset())
+             for name, item in zip(names, own, strict=True)]  # fmt: skip
+    held = FactorsTarget(names, outside(), bought, own, vectors, settings)
+    monkeypatch.setattr(targets, "factors_target", lambda shop, bundle: held)
+    monkeypatch.setattr(targets, "read_questions", lambda shop, split: asked)
+    monkeypatch.setattr(targets.Recommender, "open", lambda bundle: Recommender(items, settings))
+    visitors, mine, others = targets.recommender_vectors("sample", None)  # type: ignore[arg-type]
+    taught = [name for name, out in zip(names, outside(), strict=True) if not out]
+    assert len(visitors) == len(taught) // 2 and set(visitors) <= set(taught) and not others.any()
+    told = {"income": ["high" if rich[int(name[1:])] else "low" for name in visitors]}
+    monkeypatch.setattr(recommending, "recommender_vectors", lambda shop, bundle: (visitors, mine, others))
+    monkeypatch.setattr(recommending, "quasi_identifiers", lambda shop, visitors: told)
+    monkeypatch.setattr(recommending, "recommender_targets", lambda shop, bundle: {"scorer": None})
+    monkeypatch.setattr(recommending, "warehouse", lambda shop: SimpleNamespace(marks=lambda zone, table: []))
+    monkeypatch.setattr(recommending, "attacked", lambda targets: report(scorer_target())["privacy"])
+    bundle: Any = SimpleNamespace(settings={"factors": 4}, data=[])
+    verdict = gates(passing(**recommending.privacy("sample", bundle)))
+    assert verdict.accepted is not given_away
+    (check,) = [each for each in verdict.reasons if each.name == "attributes: visitors"]
+    assert check.passed is not given_away and check.limit == Policy().attribute_gain
 
 
 # --- The encoder's visitors ---

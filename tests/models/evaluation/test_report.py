@@ -95,6 +95,17 @@ def test_what_came_what_went_and_what_moved(page: str) -> None:
     assert plain(page).count("sun hat") == 2
 
 
+def test_a_visitor_who_loses_is_a_number_with_both_answers_and_what_was_bought_marked() -> None:
+    answers = {"champion": ["tea & milk", "bread"], "candidate": ["bread", "rice"]}
+    row = {"visitor": 1, "candidate": 0.0, "champion": 0.63, "difference": -0.63, "answers": answers,
+           "bought": ["jam", "tea & milk"]}  # fmt: skip
+    made = pages.page({**REPORT, "losses": {**REPORT["losses"], "hidden": 0, "shown": [row]}}, None)
+    text = plain(made)
+    assert "1. ndcg@10 0.630 to 0.000 (-0.630); bought then: jam, tea &amp; milk" in text
+    assert "<li class=gone><b class=held>tea &amp; milk ✓</b> <em>gone</em></li>" in made
+    assert "<li>bread <em>↑1</em></li>" in made and "<li class=new>rice <em>new</em></li>" in made
+
+
 @pytest.mark.parametrize("name", ["segments", "examples", "losses", "calibration", "diversity"])
 def test_what_the_report_does_not_hold_is_named_and_left_out(page: str, name: str) -> None:
     half = {key: value for key, value in REPORT.items() if key != name}
