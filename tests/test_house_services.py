@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from jobs.house import processes
-from jobs.house.services import free_port
+from jobs.house.services import USERS, free_port
 
 PATIENCE = 240.0
 
@@ -113,6 +114,33 @@ def test_passwords_are_generated_and_ours_alone(house: House) -> None:
         assert (house.home / name).stat().st_mode & 0o077 == 0, name
 
 
+def mlflow_says(house: House, user: str | None, path: str, **values: Any) -> int:
+    """The HTTP status of MLflow's answer to a user, or to nobody: a page, or a word to be written."""
+    headers = {"Content-Type": "application/json"}
+    if user is not None:
+        password = json.loads((house.home / "run" / "passwords.json").read_text())[user]
+        headers["Authorization"] = f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+    base = f"http://127.0.0.1:{house.record('mlflow')['port']}"
+    request = urllib.request.Request(base + path, json.dumps(values).encode() if values else None, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def test_mlflow_shows_nothing_to_nobody_and_lets_the_administrator_alone_write(house: House) -> None:
+    assert mlflow_says(house, None, "/") == 401
+    assert {user: mlflow_says(house, user, "/") for user in USERS} == dict.fromkeys(USERS, 200)
+    word = {"experiment_id": "0", "key": "note", "value": "seen"}
+    written = {
+        user: mlflow_says(house, user, "/api/2.0/mlflow/experiments/set-experiment-tag", **word) for user in USERS
+    }
+    assert written == {"admin": 200, "reviewer": 403, "viewer": 403}
+    secrets = ("mlflow/accounts.ini", "mlflow/accounts.db")
+    assert {name: (house.home / name).stat().st_mode & 0o077 for name in secrets} == dict.fromkeys(secrets, 0)
+
+
 def listening(pids: set[int]) -> set[str]:
     """Addresses on which these processes listen (hex, as in /proc/net/tcp)."""
     sockets = {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()
@@ -147,6 +175,7 @@ def test_a_service_that_died_is_started_again(house: House) -> None:
     assert after["pid"] != before
     with urllib.request.urlopen(f"http://127.0.0.1:{after['port']}/health", timeout=10) as answer:
         assert answer.read() == b"OK"
+    assert mlflow_says(house, "viewer", "/") == 200  # known from before
 
 
 def test_who_may_trigger_what(house: House) -> None:

@@ -5,6 +5,7 @@ may be repeated: what runs is kept, what died is started again. `down` ends each
 """
 
 import argparse
+import base64
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -103,9 +105,10 @@ def orphans() -> list[int]:
 
 
 def _passwords() -> dict[str, str]:
-    """Airflow's users and their passwords; made once, readable by their owner only."""
+    """The users of Airflow and MLflow and their passwords; made once, readable by their owner only."""
     path = run_folder() / "passwords.json"
     if not path.is_file():
+        _accounts().unlink(missing_ok=True)  # MLflow's own copy, of passwords that are no more
         write_atomically(path, json.dumps({user: secrets.token_urlsafe(12) for user in USERS}, indent=1) + "\n")
     path.chmod(0o600)
     return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -138,14 +141,36 @@ def _airflow(shop: str, port: int) -> list[Service]:
     ]
 
 
-def _mlflow(port: int) -> Service:
+def _accounts() -> Path:
+    """Where MLflow keeps its accounts: hashes of passwords, and who may edit what."""
+    return home() / "mlflow" / "accounts.db"
+
+
+def _mlflow(port: int, passwords: Mapping[str, str]) -> Service:
+    """MLflow for whoever logs in: `admin` may edit, the others read what `admin` did not give them more of."""
     folder = home() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "admin_username": USERS[0],
+        "auth_cache_ttl_seconds": "600",  # else each request hashes its password anew, which is most of its time
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "database_uri": f"sqlite:///{_accounts()}",
+        "default_permission": "READ",
+    }
+    settings = folder / "accounts.ini"
+    write_atomically(settings, "\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in kept.items())]) + "\n")
+    environ = quiet(os.environ) | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": passwords[USERS[0]],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),  # of forms that are open: a restart asks for them anew
+    }
     words = (
         sys.executable,
         "-m",
         "mlflow",
         "server",
+        "--app-name",
+        "basic-auth",
         "--backend-store-uri",
         f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination",
@@ -157,7 +182,27 @@ def _mlflow(port: int) -> Service:
         "--workers",
         "1",
     )
-    return Service("mlflow", words, quiet(os.environ), port, f"http://127.0.0.1:{port}/health")
+    return Service("mlflow", words, environ, port, f"http://127.0.0.1:{port}/health")
+
+
+def _acquaint(record: Record, passwords: Mapping[str, str]) -> None:
+    """Make the users other than the administrator known to a running MLflow; those it knows stay as they are."""
+    known = base64.b64encode(f"{USERS[0]}:{passwords[USERS[0]]}".encode()).decode()
+    for user in USERS[1:]:
+        request = urllib.request.Request(  # noqa: S310  # our own address
+            f"{record.address}/api/2.0/mlflow/users/create",
+            json.dumps({"username": user, "password": passwords[user]}).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Basic {known}"},
+        )
+        try:
+            _direct.open(request, timeout=30).close()
+        except urllib.error.HTTPError as refusal:
+            if json.loads(refusal.read() or b"{}").get("error_code") != "RESOURCE_ALREADY_EXISTS":
+                raise Problem(
+                    f"MLflow does not take the user '{user}' (HTTP {refusal.code})",
+                    where=record.log,
+                    do=f"'make down', remove {_accounts()}, and 'make up' again: accounts are made anew",
+                ) from refusal
 
 
 def _feast(shop: str, port: int) -> Service:
@@ -271,7 +316,7 @@ def _port(name: str) -> int:
     return port
 
 
-def _plan(shop: str, live: Mapping[str, Record]) -> tuple[list[Service], dict[str, str]]:
+def _plan(shop: str, live: Mapping[str, Record], passwords: Mapping[str, str]) -> tuple[list[Service], dict[str, str]]:
     """What to start, and what cannot be started yet and why."""
     plan: list[Service] = []
     missing: dict[str, str] = {}
@@ -280,7 +325,7 @@ def _plan(shop: str, live: Mapping[str, Record]) -> tuple[list[Service], dict[st
             stop(name)
         plan += _airflow(shop, _port("airflow-api"))
     if "mlflow" not in live:
-        plan.append(_mlflow(_port("mlflow")))
+        plan.append(_mlflow(_port("mlflow"), passwords))
     if not (home() / shop / "feast" / "feature_store.yaml").is_file():
         missing["feast"] = f"no features of '{shop}' yet"
     elif "feast" not in live:
@@ -319,7 +364,7 @@ def up(args: argparse.Namespace) -> int:
         stop(name)
     live = running()
     passwords = _passwords()
-    plan, missing = _plan(args.shop, live)
+    plan, missing = _plan(args.shop, live, passwords)
     airflow_port = next((s.port for s in plan if s.name == "airflow-api"), None)
     if airflow_port is not None:
         migrate(args.shop, airflow_port)
@@ -334,8 +379,10 @@ def up(args: argparse.Namespace) -> int:
         with narrate(f"{name} at {record.address}"):
             if fault := wait(record, _answers(name), args.wait):
                 faults[name] = fault
+            elif name == "mlflow" and name in started:
+                _acquaint(record, passwords)
     _show(missing, faults)
-    print(f"\nAirflow's users: {', '.join(f'{user} {password}' for user, password in passwords.items())}")
+    print(f"\nUsers of Airflow and MLflow: {', '.join(f'{user} {password}' for user, password in passwords.items())}")
     print(f"Passwords: {run_folder() / 'passwords.json'}   API key: {home() / args.shop / 'keys' / 'api.key'}")
     if faults:
         raise Problem(

@@ -1,5 +1,6 @@
 """The images and the production composition, as far as they can be judged without a container engine."""
 
+import configparser
 import re
 import tomllib
 from pathlib import Path
@@ -67,6 +68,20 @@ def test_ports_are_loopback_and_secrets_are_files(composition: dict[str, Any]) -
             if re.search("PASSWORD|SECRET|KEY", name):
                 assert ("/run/" in str(value) and "secrets" in str(value)) or value.endswith("passwords.json"), name
     assert all(set(secret) == {"file"} for secret in composition["secrets"].values())
+
+
+def test_mlflow_lets_in_only_whom_it_knows(composition: dict[str, Any]) -> None:
+    settings = configparser.ConfigParser()
+    settings.read_string((ROOT / "docker" / "mlflow.ini").read_text())
+    assert settings["mlflow"]["default_permission"] == "READ" and "admin_password" not in settings["mlflow"]
+    server = composition["services"]["mlflow"]
+    assert " ".join(server["entrypoint"]).startswith("/opt/endcap/docker/with-secrets python -m mlflow server")
+    assert server["entrypoint"][server["entrypoint"].index("--app-name") + 1] == "basic-auth"
+    assert server["environment"]["MLFLOW_AUTH_CONFIG_PATH"].endswith("docker/mlflow.ini")
+    ours = f"MLFLOW_TRACKING_USERNAME={settings['mlflow']['admin_username']}\n"
+    assert ours in (ROOT / "docker" / "with-secrets").read_text()
+    clients = [service for service in composition["services"].values() if "airflow_jwt" in service.get("secrets", [])]
+    assert clients and all("mlflow_password" in service["secrets"] for service in (server, *clients))
 
 
 def test_only_rooms_that_need_a_shops_home_have_it(composition: dict[str, Any]) -> None:
