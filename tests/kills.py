@@ -138,16 +138,16 @@ def points(folder: Path, count: int, tell: Callable[[Outcome], None]) -> None:
 def _points(folder: Path, count: int, tell: Callable[[Outcome], None], crash: Crash) -> None:
     old, new, seed = folder / "old", folder / "new", ["import", SHOP, "--scale=0.05", *WEEK, "--seed"]
     old.mkdir(parents=True)
-    code, _ = crash(old, 0, *seed, "1")
+    code, *_ = crash(old, 0, *seed, "1")
     assert code == 0, code
-    code, acts = crash(copied(old, new), 0, *seed, "2")
+    code, acts, _ = crash(copied(old, new), 0, *seed, "2")
     assert code == 0 and acts, (code, acts)
     before, after = visible(old)[0], visible(new)[0]
     assert before != after
     for n in range(count):
         at = 1 + n * acts // count
         home = copied(old, folder / "now")
-        code, _ = crash(home, at, *seed, "2")
+        code, *_ = crash(home, at, *seed, "2")
         fault = judge(home, before, after) if code == 137 else f"exit code {code} at a crash point"
         if not fault and (crash(home, 0, *seed, "2")[0] or visible(home) != (after, [])):
             fault = "other bytes than an undisturbed run"
