@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from jobs import spark as sparks
 from jobs.console import Problem
 from jobs.tables import table
 from jobs.warehouse import arrow_schema, warehouse
+from tests.kills import copied
 
 START = datetime(2017, 3, 1, 10, tzinfo=UTC)
 
@@ -654,15 +656,25 @@ def attempts(shop: str) -> dict[tuple[str, str], str]:
 DAYS = 6
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the home of `shops` is kept once it was made."""
+    return tmp_path_factory.mktemp("aggregated") / "home"
+
+
 @pytest.fixture
-def shops(spark: Any, put: Callable[..., Any]) -> list[str]:
-    """`kept`, with all its statistics written; and the days' names."""
+def shops(spark: Any, put: Callable[..., Any], home: Path, template: Path) -> list[str]:
+    """`kept`, with all its statistics written, in a home of links to what was made once; and the days' names."""
+    days = [at(day).date().isoformat() for day in range(DAYS)]
+    if template.is_dir():
+        copied(template, home)
+        return days
     put_items(put, "kept", "2.00")
     for day in range(DAYS):
         filled(put, "kept", day)
-    days = [at(day).date().isoformat() for day in range(DAYS)]
     assert refresh(spark, "kept") == every(days)
     assert refresh(spark, "kept") == {}
+    copied(home, template)
     return days
 
 
