@@ -156,6 +156,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         patch.setenv("ENDCAP_HOME", str(home))
         patch.setenv("PYTHONPATH", str(jobs.parent))
         patch.setenv("WRITTEN_DOWN", str(log))
+        patch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME", "0.2")  # or each task waits for a second
         patch.setenv("AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL", "2")  # of answers that do not come, too
         patch.setenv("AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL", "3600")  # no DAG changes meanwhile
         patch.setenv("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", "60")  # 5 s are too few on a machine that is very busy
