@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from tests.kills import Undisturbed
 
 # One JVM compiles for hundreds of tests: in the 48 MB that is usual at this level its code soon drives itself out.
-os.environ.setdefault(
-    "JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
-)
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m")
 os.environ.setdefault("ENDCAP_SPARK_MASTER", "local[2]")
 for library in ("OMP", "OPENBLAS"):  # a process of the tests for each core: more threads only wait for one another
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")

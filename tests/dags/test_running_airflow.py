@@ -1,5 +1,5 @@
-"""Airflow's real scheduler runs the real DAGs. A backfill of three days: a broken and a refused one fail, and hold up no
-other; behind the refusal the steps go on. An erasure: it is certified, and no id is in Airflow afterwards.
+"""Airflow's real scheduler runs the real DAGs. A backfill of three days: a broken and a refused one fail, and hold up
+no other; behind the refusal the steps go on. An erasure: it is certified, and no id is in Airflow afterwards.
 
 What the tasks run is a stand-in for `python -m jobs`, which writes down its words and fails on the broken day: this is
 about when, and not about what. `erase` alone is the real one, on a real home. One start for all tests of this file;
