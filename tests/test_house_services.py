@@ -20,6 +20,7 @@ import pytest
 from jobs.house import processes
 from jobs.house.services import free_port
 
+pytestmark = pytest.mark.long
 PATIENCE = 240.0
 
 
