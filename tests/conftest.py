@@ -50,7 +50,7 @@ def spark() -> Iterator[Any]:
     """One Spark session for all that one process of the tests asks of Spark."""
     from jobs.spark import session
 
-    # As for little work: to compile a query takes longer than to ask it of a few rows. (test_cluster.py compiles.)
+    # As for little work: to compile a query takes longer than to ask it of a few rows. (test_aggregating.py does.)
     with session("tests", rows=0) as live:
         yield live
 

@@ -1,6 +1,4 @@
-"""The same steps on one JVM and on a cluster of a master and two workers, where queries are compiled as they are for
-many rows: the same bytes.
-"""
+"""The same steps on one JVM and on a cluster of a master and two workers: the same bytes."""
 
 import subprocess
 import sys
@@ -20,7 +18,6 @@ from jobs.spark import session
 with session("cluster"):  # one application for all steps
     sys.exit(max(run_command(parser(), [step, "--shop", sys.argv[1]]) for step in sys.argv[2:]))
 """
-COMPILED = "spark.sql.codegen.wholeStage=true;spark.sql.codegen.factoryMode=FALLBACK"
 
 
 @pytest.mark.long
@@ -29,7 +26,6 @@ def test_a_cluster_gives_the_bytes_of_one_machine(tmp_path: Path, undisturbed: k
     spread = kills.copied(undisturbed.before[steps[0]], tmp_path / "spread")
     (tmp_path / "cluster").mkdir()
     with cluster(tmp_path / "cluster") as settings:
-        settings = {**settings, "ENDCAP_SPARK_CONF": f"{settings['ENDCAP_SPARK_CONF']};{COMPILED}"}
         done = subprocess.run([sys.executable, "-c", STEPS, kills.SHOP, *steps], cwd=kills.ROOT,
                               env=kills.environ(spread, **settings), capture_output=True, text=True)  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

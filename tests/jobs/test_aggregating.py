@@ -529,7 +529,13 @@ def test_any_history_is_what_counting_afresh_gives(drawn: list[tuple[str, int]])
         assert got["decayed"] == pytest.approx(weights, rel=1e-9)
 
 
-def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows(spark: Any, put: Callable[..., Any]) -> None:
+COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+"""As for many rows."""
+
+
+def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows_and_compiled(
+    spark: Any, put: Callable[..., Any]
+) -> None:
     import random
 
     draw = random.Random(3)
@@ -561,7 +567,7 @@ def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows(spark: Any, pu
             put(shop, "safe", "searches", searched, at(day).date().isoformat())
         put_items(put, shop, "2.00")
     days = [at(day).date().isoformat() for day in range(5)]
-    whole = aggregating.aggregate(spark, warehouse("one"), days)
+    whole = aggregating.aggregate(sparks.sibling(spark, COMPILED), warehouse("one"), days)
     parts = [aggregating.aggregate(spark, warehouse("two"), [day]) for day in (days[3], days[4])]
     for name, marks in whole.items():
         filled = [mark.rows > 0 for mark in marks]
