@@ -1,19 +1,21 @@
-"""Commands ended just before their n-th act on the file system: a process that has loaded them forks for each."""
+"""Commands ended just before their n-th act on the file system, or in the middle of their work: a process that has
+loaded them forks for each."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 PARENT = f"""
-import json, os, sys
+import json, os, signal, sys
 import jobs.warehouse as w
 from concurrent.futures import ThreadPoolExecutor
 from jobs.__main__ import parser
@@ -34,6 +36,8 @@ def run(home, at, words, told):
     os.dup2(2, 1)  # answers alone go to standard output
     os.environ["ENDCAP_HOME"] = home
     sys.addaudithook(watch)
+    if isinstance(at, float):
+        signal.setitimer(signal.ITIMER_PROF, at)
     code = run_command(parser(), words)
     os.write(told, str(seen).encode())
     os._exit(code)
@@ -47,15 +51,27 @@ for line in sys.stdin:
         finally:
             os._exit(70)
     os.close(write)
-    _, status = os.waitpid(child, 0)
-    print(json.dumps([os.waitstatus_to_exitcode(status), int(os.read(read, 20) or 0)]), flush=True)
+    _, status, used = os.wait4(child, 0)
+    told = int(os.read(read, 20) or 0), used.ru_utime + used.ru_stime
+    print(json.dumps([os.waitstatus_to_exitcode(status), *told]), flush=True)
     os.close(read)
 """
+STRUCK = -signal.SIGPROF
+"""The exit code of a command that was ended after so many seconds."""
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit code, its acts, the seconds that it took of processors."""
+
+    code: int
+    acts: int
+    seconds: float
 
 
 class Crash(Protocol):
-    def __call__(self, home: Path, at: int, *words: str) -> tuple[int, int]:
-        """`jobs WORDS` on a home, ended before its act number `at` (0: never): exit code (137: ended), acts."""
+    def __call__(self, home: Path, at: float, *words: str) -> Ended:
+        """`jobs WORDS` on a home, ended before its act number `at` (an int; 0: never; it exits with 137), or once it
+        took `at` seconds (a float) of processors."""
 
 
 @contextmanager
@@ -67,11 +83,10 @@ def crashing(load: str, under: str = "") -> Iterator[Crash]:
                           stderr=subprocess.DEVNULL) as parent:  # fmt: skip
         assert parent.stdin and parent.stdout
 
-        def crash(home: Path, at: int, *words: str) -> tuple[int, int]:
+        def crash(home: Path, at: float, *words: str) -> Ended:
             assert parent.stdin and parent.stdout
             print(json.dumps([str(home), at, words]), file=parent.stdin, flush=True)
-            code, acts = json.loads(parent.stdout.readline())
-            return code, acts
+            return Ended(*json.loads(parent.stdout.readline()))
 
         yield crash
         parent.stdin.close()

@@ -138,16 +138,16 @@ def points(folder: Path, count: int, tell: Callable[[Outcome], None]) -> None:
 def _points(folder: Path, count: int, tell: Callable[[Outcome], None], crash: Crash) -> None:
     old, new, seed = folder / "old", folder / "new", ["import", SHOP, "--scale=0.05", *WEEK, "--seed"]
     old.mkdir(parents=True)
-    code, _ = crash(old, 0, *seed, "1")
+    code, *_ = crash(old, 0, *seed, "1")
     assert code == 0, code
-    code, acts = crash(copied(old, new), 0, *seed, "2")
+    code, acts, _ = crash(copied(old, new), 0, *seed, "2")
     assert code == 0 and acts, (code, acts)
     before, after = visible(old)[0], visible(new)[0]
     assert before != after
     for n in range(count):
         at = 1 + n * acts // count
         home = copied(old, folder / "now")
-        code, _ = crash(home, at, *seed, "2")
+        code, *_ = crash(home, at, *seed, "2")
         fault = judge(home, before, after) if code == 137 else f"exit code {code} at a crash point"
         if not fault and (crash(home, 0, *seed, "2")[0] or visible(home) != (after, [])):
             fault = "other bytes than an undisturbed run"
@@ -229,15 +229,20 @@ def struck(home: Path, step: str, victim: str, at: float) -> tuple[bool, int]:
     return hit, running.wait(timeout=300)
 
 
-def at_once(folder: Path, whole: Undisturbed) -> str:
-    """Two attempts of one step at the same time: the fault they left, or ''."""
+def at_once(folder: Path, whole: Undisturbed, run: Run = finish) -> str:
+    """A step begun while another process is in the middle of it: the fault that the two left, or ''."""
     home = copied(whole.before["clean"], folder / "both")
-    words = [sys.executable, "-m", "jobs", "clean", "--shop", SHOP]
-    both = [subprocess.Popen(words, env=environ(home), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                             text=True) for _ in range(2)]  # fmt: skip
-    told = [(running.communicate()[1], running.returncode) for running in both]
-    if any(code for _, code in told):
-        return "a run failed: " + "; ".join(text[-300:] for text, code in told if code)
+    words, least = [sys.executable, "-m", "jobs", "clean", "--shop", SHOP], written(home)
+    with subprocess.Popen(words, env=environ(home), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True) as other:  # fmt: skip
+        while other.poll() is None and written(home) == least:
+            time.sleep(0.05)
+        if other.poll() is not None:
+            return f"not at once: the other ended with {other.returncode}"
+        run(home, "clean", "--shop", SHOP)
+        told = other.communicate()[1]
+    if other.returncode:
+        return f"a run failed: {told[-300:]}"
     return "" if visible(home) == visible(whole.after["clean"]) else "other bytes than one run alone"
 
 

@@ -21,6 +21,7 @@ import pytest
 from jobs.house import processes
 from jobs.house.services import USERS, free_port
 
+pytestmark = pytest.mark.long
 PATIENCE = 240.0
 
 

@@ -26,5 +26,7 @@ def test_steps_of_spark_killed_at_random_moments_likewise(
 
 
 @pytest.mark.long
-def test_two_attempts_at_once_give_the_bytes_of_one(tmp_path: Path, undisturbed: kills.Undisturbed) -> None:
-    assert kills.at_once(tmp_path, undisturbed) == ""
+def test_two_attempts_at_once_give_the_bytes_of_one(
+    tmp_path: Path, undisturbed: kills.Undisturbed, run_here: kills.Run
+) -> None:
+    assert kills.at_once(tmp_path, undisturbed, run_here) == ""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from jobs import spark as sparks
 from jobs.console import Problem
 from jobs.tables import table
 from jobs.warehouse import arrow_schema, warehouse
+from tests.kills import copied
 
 START = datetime(2017, 3, 1, 10, tzinfo=UTC)
 
@@ -527,7 +529,13 @@ def test_any_history_is_what_counting_afresh_gives(drawn: list[tuple[str, int]])
         assert got["decayed"] == pytest.approx(weights, rel=1e-9)
 
 
-def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows(spark: Any, put: Callable[..., Any]) -> None:
+COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+"""As for many rows."""
+
+
+def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows_and_compiled(
+    spark: Any, put: Callable[..., Any]
+) -> None:
     import random
 
     draw = random.Random(3)
@@ -559,7 +567,7 @@ def test_a_range_gives_the_bytes_of_its_days_in_any_order_of_rows(spark: Any, pu
             put(shop, "safe", "searches", searched, at(day).date().isoformat())
         put_items(put, shop, "2.00")
     days = [at(day).date().isoformat() for day in range(5)]
-    whole = aggregating.aggregate(spark, warehouse("one"), days)
+    whole = aggregating.aggregate(sparks.sibling(spark, COMPILED), warehouse("one"), days)
     parts = [aggregating.aggregate(spark, warehouse("two"), [day]) for day in (days[3], days[4])]
     for name, marks in whole.items():
         filled = [mark.rows > 0 for mark in marks]
@@ -654,15 +662,25 @@ def attempts(shop: str) -> dict[tuple[str, str], str]:
 DAYS = 6
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the home of `shops` is kept once it was made."""
+    return tmp_path_factory.mktemp("aggregated") / "home"
+
+
 @pytest.fixture
-def shops(spark: Any, put: Callable[..., Any]) -> list[str]:
-    """`kept`, with all its statistics written; and the days' names."""
+def shops(spark: Any, put: Callable[..., Any], home: Path, template: Path) -> list[str]:
+    """`kept`, with all its statistics written, in a home of links to what was made once; and the days' names."""
+    days = [at(day).date().isoformat() for day in range(DAYS)]
+    if template.is_dir():
+        copied(template, home)
+        return days
     put_items(put, "kept", "2.00")
     for day in range(DAYS):
         filled(put, "kept", day)
-    days = [at(day).date().isoformat() for day in range(DAYS)]
     assert refresh(spark, "kept") == every(days)
     assert refresh(spark, "kept") == {}
+    copied(home, template)
     return days
 
 

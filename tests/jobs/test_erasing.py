@@ -615,7 +615,7 @@ canaries.prove = list  # it has tests of its own, and costs a second
 def test_killed_at_any_act_and_run_again_it_ends_as_if_it_had_not_been(house: Warehouse, made: Path) -> None:
     home, words = house.root.parents[1], ("erase", "--shop", SHOP, "--visitor", ANN)
     with crashing(LOAD) as crash:
-        code, acts = crash(home, 0, *words)
+        code, acts, _ = crash(home, 0, *words)
         assert code == 0 and acts > 50
         whole, told, journals = content(house), known(house), bytes_of(house.root.parent / "receipts")
         rows = {one["partition"]: one["rows"] for one in json.loads(certificate(house).read_text())["partitions"]}

@@ -116,14 +116,31 @@ def test_several_processes_share_the_key_the_log_and_the_receipts(shop: str, hom
     assert "household-42" not in log.read_text()
 
 
+@pytest.fixture
+def models(capsys: pytest.CaptureFixture[str]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """A command `python -m models ...`, its words parsed and its end told as ever, within this process."""
+    from jobs.console import run_command
+    from models.__main__ import parser
+
+    def _models(*words: str) -> "subprocess.CompletedProcess[str]":
+        capsys.readouterr()
+        code = run_command(parser(), words)
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, told.out, told.err)
+
+    return _models
+
+
 @pytest.mark.parametrize(
     ("words", "first"), [(["search", "frozen pizza"], "i01"), (["recommend", "household-42"], "i03")]
 )
-def test_asking_prints_the_same_items_as_a_table_and_as_json(shop: str, words: list[str], first: str) -> None:
-    table = python("-m", "models", *words, "--shop", shop, "--k", "2")
+def test_asking_prints_the_same_items_as_a_table_and_as_json(
+    shop: str, models: Callable[..., Any], words: list[str], first: str
+) -> None:
+    table = models(*words, "--shop", shop, "--k", "2")
     assert table.returncode == 0, table.stderr
     assert first in table.stdout and "receipt: " in table.stdout and len(table.stdout.splitlines()) <= 8
-    told: dict[str, Any] = json.loads(python("-m", "models", *words, "--shop", shop, "--k", "2", "--json").stdout)
+    told: dict[str, Any] = json.loads(models(*words, "--shop", shop, "--k", "2", "--json").stdout)
     assert told["items"][0]["id"] == first and len(told["items"]) == 2
 
 
@@ -134,7 +151,9 @@ def test_asking_prints_the_same_items_as_a_table_and_as_json(shop: str, words: l
     (["serve", "--shop", "corner", "--port", "70000"], 2, "choose one from 1 to 65535"),
     (["serve", "--shop", "corne"], 2, "did you mean 'corner'?"),
 ])  # fmt: skip
-def test_wrong_words_end_in_one_line_and_an_honest_code(shop: str, words: list[str], code: int, says: str) -> None:
-    done = python("-m", "models", *words)
+def test_wrong_words_end_in_one_line_and_an_honest_code(
+    shop: str, models: Callable[..., Any], words: list[str], code: int, says: str
+) -> None:
+    done = models(*words)
     assert (done.returncode, says in done.stderr.splitlines()[-1]) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
