@@ -28,9 +28,9 @@ from jobs.recognisers import HAN, KEPT, LABELLED, LABELS, NAMES, Kind, Turn, lab
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OPEN, PART, CLOSE = "\ufdd0", "\ufdd1", "\ufdd2"
+OPEN, PART, CLOSE = "\x0e", "\x0f", "\x10"
 """Tags around what was found, and between its fields: code points that Unicode keeps from ever being characters."""
-PIECE = "\ufdef"
+PIECE = "\x1e"
 """What parts a text into the words that lists may know and the rest; it lives for one expression."""
 UNTAGGED = f"(?![^{OPEN}{CLOSE}]*{CLOSE})"  # not inside of what another turn has found
 SETTING = "ENDCAP_RECOGNISER"

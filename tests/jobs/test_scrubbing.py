@@ -198,7 +198,7 @@ def test_what_looks_like_a_tag_in_a_text_is_no_tag(spark: Any) -> None:
 
 
 def test_what_looks_like_a_label_in_a_text_is_no_label(spark: Any) -> None:
-    (text,) = tied(spark, [("u1", "ask \ufdd8Zork\ufdef now, not\ufdd3 Olivia Hernandez")])
+    (text,) = tied(spark, [("u1", "ask \x16Zork\x1e now, not\x11 Olivia Hernandez")])
     assert re.fullmatch("ask Zork now, not <NAME_[g-v]{8}>", text)
 
 
