@@ -112,7 +112,9 @@ class Turn:
     kinds: tuple[Kind, ...]
     needs: tuple[str, ...] = ()
     labelled: bool = False
-    """The words that lists know bear their label (`labels`) while this turn looks."""
+    """The words that lists know bear their label (`labels`) while this turn looks; it does not look where no list says
+    of a word that it may begin a name, unless the text matches `beside`."""
+    beside: str = ""
 
     @property
     def pattern(self) -> str:
@@ -165,8 +167,8 @@ WEB = Turn(
     ),
     needs=("@", "://", "www.", "WWW.", "="),
 )
-LONG = Turn(
-    r"\d[ \-]?\d[ \-]?\d[ \-]?\d[ \-]?\d",
+LONG = Turn(  # twelve digits, or as many letters and digits as the shortest account number has
+    r"\d(?:(?:[ \-]?\d){11}|\d(?<=[A-Za-z]{2}\d\d)(?: ?[A-Za-z0-9]){11})",
     r"(?<![0-9A-Za-z])(?=\d|[A-Za-z]{2}\d\d)",
     (
         Kind("IBAN", rf"(?i:(?=[A-Z]{{2}})(?:{_IBAN}){_Z})", checksum="iban"),
@@ -418,7 +420,12 @@ STREET = Turn(  # addresses that begin with a word
     (
         Kind("ADDRESS", r"(?:US[A-Z]{2} \p{Lu}\p{L}+\s+)?(?i:[adf]po a[aep]) \d{5}(?:-\d{4})?"),
         Kind("ADDRESS", rf"(?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}"),
-        Kind("ADDRESS", rf"{_HOUSE} {_GOODS}(?!{_MONTH}\b){_ANY_WORDS}\d{{1,4}}\.?(?![\d%]){_TAIL}", before=_AT_ONCE),
+        Kind(
+            "ADDRESS",
+            rf"{_HOUSE} {_GOODS}(?!{_MONTH}\b){_ANY_WORDS}\d{{1,4}}(?![\d%])\.?"
+            rf"(?=\s?(?:[.,;!?\n]|$)|\s(?i:st|street|apt|suite)\b){_TAIL}",
+            before=_AT_ONCE,
+        ),
         Kind("ADDRESS", rf"(?:(?:{_HOUSE}) ){{1,3}}{_GOODS}{_WORDS}(?: \d{{1,5}}\.?(?!\d))?{_TAIL}", before=_AT),
         Kind(
             "ADDRESS",
@@ -655,7 +662,8 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
             before=_any(
                 "name is|name:|name|called|named|named him|named her|signed|signed by|attn:|attn|attention:|regards|"
                 "regards,|sincerely|sincerely,|cheers|cheers,|yours|yours,|contact|contact:|recipient:|speak to|"
-                "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by|name?|calls me|call me|starring"
+                "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by|name?|calls me|call me|"
+                "starring"
             )
             + r"\s{1,2}",
         ),
@@ -663,6 +671,7 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
 )
 
 
+_ASKS = r", (?:can|could|may|would|will) (?:I|you)\b"
 _DOES = _any(
     "lives|lived|said|says|told|asked|wrote|spent|thinks|wants|loves|is from|is very|moved to|just has to|had given|"
     "shouted|replied|answered|married|was born|began writing"
@@ -691,9 +700,19 @@ def _lists() -> dict[str, frozenset[str]]:
     }
 
 
+def _told(*names: str) -> list[str]:
+    """The labels that say: one of these lists holds the word."""
+    held = frozenset().union(*(_lists()[name] for name in names))
+    return sorted({label for word, label in labels().items() if word in held})
+
+
+def beginnings() -> list[str]:
+    """The labels of words that may begin a name."""
+    return _told("given", "family", "first")
+
+
 def _on(name: str) -> str:
-    """A class of the labels that say: this list holds the word."""
-    return "[" + "".join(sorted({label for word, label in labels().items() if word in _lists()[name]})) + "]"
+    return f"[{''.join(_told(name))}]"
 
 
 @cache
@@ -720,11 +739,13 @@ def known() -> Turn:
             ),
             Kind(  # a line of its own; who does what people do; whose something is
                 "NAME",
-                rf"{word}(?:{more}{{0,2}}{_end(_LABEL)}(?= {_LABEL}{_DOES} |, (?:can|could|may|would|will) (?:I|you)\b)|(?='s {_LABEL}{_OF_PEOPLE})|"
+                rf"{word}(?:{more}{{0,2}}{_end(_LABEL)}(?= {_LABEL}{_DOES} |{_ASKS})|(?='s {_LABEL}{_OF_PEOPLE})|"
                 rf"{more}{{1,3}}+(?=\s{{0,2}}\n))",
             ),
         ),
         labelled=True,
+        beside=rf"\p{{Lu}}\p{{L}}{{2,}}+{_FAMILY_END}|[\u00c0-\u024f]| {_DOES} |{_ASKS}|'s {_OF_PEOPLE}|"
+        r"[\p{L}.]\s{0,2}\n",
     )
 
 

@@ -51,6 +51,11 @@ GONE = [
     ("收货人：欧阳娜娜 电话", "收货人：<NAME> 电话"),
     ("王先生您好", "<NAME>先生您好"),
     ("I am 43 years old", "I am <AGE> years old"),
+    ("my son Zork is ill", "my son <NAME> is ill"),
+    ("Zork, can you help?", "<NAME>, can you help?"),
+    ("everyone calls me Zork", "everyone calls me <NAME>"),
+    ("my maiden name is zork.", "my maiden name is <NAME>."),
+    ("meet me at 2407 tawastintie 6, thanks", "meet me at <ADDRESS>, thanks"),
 ]
 STAYS = [
     "order 12345678 came on 2020-01-31",
@@ -76,6 +81,9 @@ STAYS = [
     "std::vector and 12:30:45",
     "王牌吸尘器，高明的设计",
     "我是新用户",
+    "However, can I pay later?",
+    "my friend bought one, my Canon works",
+    "it was sent to 3 shops in 2 days",
     "内存16G，硬盘512G",
 ]
 
