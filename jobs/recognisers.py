@@ -21,7 +21,7 @@ from functools import cache
 KEPT = "KEPT"
 """The kind of what looks personal and is the shop's own: it is matched so that nothing else matches it."""
 
-LABELS = "\ufdd3-\ufddf"
+LABELS = "\x11-\x1d"
 """Characters that stand before words which lists know, as a range of a class (`labels`): Unicode makes none of them."""
 
 IBAN_LENGTHS = {
@@ -112,7 +112,9 @@ class Turn:
     kinds: tuple[Kind, ...]
     needs: tuple[str, ...] = ()
     labelled: bool = False
-    """The words that lists know bear their label (`labels`) while this turn looks."""
+    """The words that lists know bear their label (`labels`) while this turn looks; it does not look where no list says
+    of a word that it may begin a name, unless the text matches `beside`."""
+    beside: str = ""
 
     @property
     def pattern(self) -> str:
@@ -137,7 +139,7 @@ _IBAN = "|".join(
     rf"(?:{'|'.join(countries.split())})\d{{2}}(?: ?[A-Z0-9]){{{length - 4}}}"
     for length, countries in IBAN_LENGTHS.items()
 )
-_WEB_END = r"[^\s<>\"'，。；！？（）\x{FDD0}-\x{FDD2}]"
+_WEB_END = r"[^\s<>\"'，。；！？（）\x0e-\x10]"
 _TOKEN = r"(?:[a-z_\-]*(?:token|key|sig|auth|code|session|password)=)"  # noqa: S105 - a name, not a secret
 _CARD = "|".join(  # ISO/IEC 7812: the ranges that are issued, and their lengths
     (
@@ -165,8 +167,8 @@ WEB = Turn(
     ),
     needs=("@", "://", "www.", "WWW.", "="),
 )
-LONG = Turn(
-    r"\d[ \-]?\d[ \-]?\d[ \-]?\d[ \-]?\d",
+LONG = Turn(  # twelve digits, or as many letters and digits as the shortest account number has
+    r"\d(?:(?:[ \-]?\d){11}|\d(?<=[A-Za-z]{2}\d\d)(?: ?[A-Za-z0-9]){11})",
     r"(?<![0-9A-Za-z])(?=\d|[A-Za-z]{2}\d\d)",
     (
         Kind("IBAN", rf"(?i:(?=[A-Z]{{2}})(?:{_IBAN}){_Z})", checksum="iban"),
@@ -212,7 +214,10 @@ _ADULT = r"(?:1[89]|[2-9]\d|1[01]\d)"  # toys are for ages 3 and up
 
 # Streets: a kind of street in front, behind or at the end of the word; a house number; a place and its postal code.
 _CAP = r"\p{Lu}[\p{L}\p{M}’'.\-]*+"
-_JOIN = r"(?:of|de|la|del|della|des|du|da|do|dos|van|von|im|am|auf|der|den|na|nad|and|the|le|el|et|u\.|ul\.)"
+_JOIN = (
+    r"(?:of|de|la|del|della|dei|degli|delle|des|du|da|do|dos|das|van|von|im|am|an|auf|der|den|zum|zur|op|het|na|nad|"
+    r"and|the|le|les|el|los|las|et|e|y|u\.|ul\.)"
+)
 _HOUSE = r"\d{1,6}(?:[A-Za-z]|/\d{1,4}|-\d{1,4})?"
 _SURE_TYPE = _any("street|road|avenue|boulevard|blvd|lane|terrace|crescent")
 _SUFFIXES = importlib.import_module("faker.providers.address.en_US").Provider.street_suffixes
@@ -232,6 +237,12 @@ _TYPE = _any(
         )
     )
 )
+_AT_ONCE = (  # who goes somewhere, and where to: behind these words even a street in small letters is one
+    _any(
+        "live|lives|living|lived|located|reside|resides|send|sent|ship|shipped|deliver|delivered|moved|meet|drops|drop|return"
+    )
+    + r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|to)) "
+)
 _GOODS = (  # what stands between a number and a word that could be a street, where goods are spoken of
     "(?!"
     + _any(
@@ -246,7 +257,7 @@ _ENDS = (
 )
 _STARTS = _any(
     "rue|av|avda|avenue|avenida|calle|via|viale|corso|piazza|rua|rúa|plaza|strada|boulevard|bd|chemin|allée|impasse|"
-    "quai|carrer|paseo|camino|travessa|largo|ul|ulica|postbox|postboks|pl|trg|πλατεία|οδός|λεωφόρος"
+    "quai|carrer|paseo|camino|travessa|largo|c/|ul|ulica|postbox|postboks|pl|trg|πλατεία|οδός|λεωφόρος"
 )
 _UNIT = rf"{_any('apt|apartment|suite|unit|flat|room|floor|box|ste')}\.?\s?#?\s?\d{{1,5}}[A-Za-z]?(?!\w)"
 _PLACE = rf"[,\s?]{{1,6}}+(?:{_CAP}|{_JOIN}|nan|\d{{1,4}}|\(\p{{Lu}}\p{{L}}+\))"
@@ -255,6 +266,7 @@ _TAIL = (
     rf"(?:(?:{_PLACE}){{0,9}}?[,\s]{{1,4}}\d{{4,6}}(?:-\d{{3,4}})?(?!\d)|"
     rf"(?:,\s?{_CAP}(?: {_CAP})?){{1,3}}(?: [A-Z]{{2}}\b)?)?"
 )
+_PLACES = r"(?:, ?\p{L}{2,20}(?: \p{L}{2,20})?(?=[,.\n]|$)){0,3}"  # small letters, so only up to a mark
 _WORDS = rf"(?:(?:{_CAP}|{_JOIN}) ){{0,3}}{_CAP}"
 _ANY_WORDS = r"(?:[\p{L}.’'\-]{1,20} ){1,4}"
 _AT = (
@@ -408,10 +420,16 @@ STREET = Turn(  # addresses that begin with a word
     (
         Kind("ADDRESS", r"(?:US[A-Z]{2} \p{Lu}\p{L}+\s+)?(?i:[adf]po a[aep]) \d{5}(?:-\d{4})?"),
         Kind("ADDRESS", rf"(?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}"),
+        Kind(
+            "ADDRESS",
+            rf"{_HOUSE} {_GOODS}(?!{_MONTH}\b){_ANY_WORDS}\d{{1,4}}(?![\d%])\.?"
+            rf"(?=\s?(?:[.,;!?\n]|$)|\s(?i:st|street|apt|suite)\b){_TAIL}",
+            before=_AT_ONCE,
+        ),
         Kind("ADDRESS", rf"(?:(?:{_HOUSE}) ){{1,3}}{_GOODS}{_WORDS}(?: \d{{1,5}}\.?(?!\d))?{_TAIL}", before=_AT),
         Kind(
             "ADDRESS",
-            rf"(?:{_HOUSE} )?{_ANY_WORDS}\d{{1,5}}\.?(?![\d%]){_TAIL}",
+            rf"(?:{_HOUSE} )?{_ANY_WORDS}\d{{1,5}}\.?(?![\d%]){_TAIL}{_PLACES}",
             before=r"(?i:address)(?: to| is)?:?\s{1,2}",
         ),
         Kind("ADDRESS", rf"{_WORDS} \d{{1,5}}\.?(?![\d%]){_TAIL}", before=_AT),
@@ -553,7 +571,7 @@ _NO_NAMES = _words(  # words with a capital that begin a sentence or a line
     "Wednesday Thursday Friday Saturday Sunday January February March April May June July August September",
     "October November December He She They Someone Somebody Everybody Nobody Anyone Originally Can Could",
     "Would Will Do Does Did Have Has I'm Here Then Now So As An A One After Before Because Of By With Good",
-    "Great Very Nice",
+    "Great Very Nice Sorry However Also Otherwise Alternatively Unfortunately Ok Okay Well Today Tomorrow",
 )
 _NOT = f"(?!{trie(_NO_NAMES)}" + r"\b)"
 _PARTICLE = trie(_words("van von de da del della di du dos la le bin ibn al el ter ten den der zu av af y"))
@@ -601,7 +619,8 @@ def _end(label: str = "") -> str:
 _CAPITAL = r"\p{Lu}\p{Ll}"
 _FOREIGN = r"(?:\p{Lu}[a-z]*+[\u00df-\u024f]\p{L}*+|[\u00c0-\u00de\u0100-\u024f]\p{Ll}\p{L}*+)"
 _OF_PEOPLE = _any(
-    "address|account|birthday|mother|father|house|home|phone|email|wife|husband|son|daughter|family|friend|name"
+    "address|account|birthday|mother|father|house|home|phone|email|wife|husband|son|daughter|family|friend|name|"
+    "kid|kids|child|children|sister|brother|parents|partner|boss|boyfriend|girlfriend|wedding|order|parcel"
 )
 
 _WORD = _NOT + _name()
@@ -612,7 +631,8 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
     r"(?<![\p{L}\p{N}])(?="
     + _any(
         "mr|ms|miss|mx|dr|prof|herr|frau|madame|monsieur|señor|my name|name|called|signed|attn|attention|regards|"
-        "sincerely|cheers|yours|contact|recipient|speak|dear|hi|hello|hey|it's under|said|i'm|i am|by"
+        "sincerely|cheers|yours|contact|recipient|speak|dear|hi|hello|hey|it's under|said|i'm|i am|by|call me|calls me|"
+        "starring|my|his|her|our|your|maiden|last|first|full"
     )
     + ")",
     (
@@ -621,14 +641,29 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
             rf"{_WORD}{_MORE}{{0,2}}{_end()}",
             before=_any("mr|mrs|ms|miss|mx|dr|prof|professor|herr|frau|madame|monsieur|señor|señora") + r"\.?[ ]",
         ),
-        Kind("NAME", r"\p{L}{3,}(?: \p{L}{2,})?(?=\s?(?:[.,;!?\n]|$))", before=r"(?i:my name is|my name's) "),
+        Kind(
+            "NAME",
+            r"\p{L}{3,}(?: \p{L}{2,})?(?=\s?(?:[.,;!?\n]|$))",
+            before=r"(?i:my name is|my name's|(?:maiden|last|first|full) name is) ",
+        ),
+        Kind(
+            "NAME",
+            rf"{_WORD}{_MORE}{{0,2}}{_end()}",
+            before=r"(?i:my|his|her|our|your) "
+            + _any(
+                "kid|child|son|daughter|wife|husband|brother|sister|mother|father|friend|boss|colleague|partner|"
+                "boyfriend|girlfriend|neighbour|neighbor|uncle|aunt|cousin"
+            )
+            + ",? ",
+        ),
         Kind(
             "NAME",
             rf"{_WORD}{_MORE}{{0,3}}{_end()}",
             before=_any(
                 "name is|name:|name|called|named|named him|named her|signed|signed by|attn:|attn|attention:|regards|"
                 "regards,|sincerely|sincerely,|cheers|cheers,|yours|yours,|contact|contact:|recipient:|speak to|"
-                "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by"
+                "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by|name?|calls me|call me|"
+                "starring"
             )
             + r"\s{1,2}",
         ),
@@ -636,8 +671,10 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
 )
 
 
+_ASKS = r", (?:can|could|may|would|will) (?:I|you)\b"
 _DOES = _any(
-    "lives|lived|said|says|told|asked|wrote|spent|thinks|wants|loves|is from|is very|moved to|just has to|had given"
+    "lives|lived|said|says|told|asked|wrote|spent|thinks|wants|loves|is from|is very|moved to|just has to|had given|"
+    "shouted|replied|answered|married|was born|began writing"
 )
 
 
@@ -663,9 +700,19 @@ def _lists() -> dict[str, frozenset[str]]:
     }
 
 
+def _told(*names: str) -> list[str]:
+    """The labels that say: one of these lists holds the word."""
+    held = frozenset().union(*(_lists()[name] for name in names))
+    return sorted({label for word, label in labels().items() if word in held})
+
+
+def beginnings() -> list[str]:
+    """The labels of words that may begin a name."""
+    return _told("given", "family", "first")
+
+
 def _on(name: str) -> str:
-    """A class of the labels that say: this list holds the word."""
-    return "[" + "".join(sorted({label for word, label in labels().items() if word in _lists()[name]})) + "]"
+    return f"[{''.join(_told(name))}]"
 
 
 @cache
@@ -692,11 +739,13 @@ def known() -> Turn:
             ),
             Kind(  # a line of its own; who does what people do; whose something is
                 "NAME",
-                rf"{word}(?:{more}{{0,2}}{_end(_LABEL)}(?= {_LABEL}{_DOES} )|(?='s {_LABEL}{_OF_PEOPLE})|"
+                rf"{word}(?:{more}{{0,2}}{_end(_LABEL)}(?= {_LABEL}{_DOES} |{_ASKS})|(?='s {_LABEL}{_OF_PEOPLE})|"
                 rf"{more}{{1,3}}+(?=\s{{0,2}}\n))",
             ),
         ),
         labelled=True,
+        beside=rf"\p{{Lu}}\p{{L}}{{2,}}+{_FAMILY_END}|[\u00c0-\u024f]| {_DOES} |{_ASKS}|'s {_OF_PEOPLE}|"
+        r"[\p{L}.]\s{0,2}\n",
     )
 
 

@@ -1,7 +1,7 @@
 """Personal data in free text, found and replaced in Spark's JVM, English and Chinese.
 
 What counts as personal is declared in `jobs.recognisers`. Each turn tags what it finds where it stands: a character
-in front, one behind, none of which Unicode gives to text; later turns look only between the tags. The visitor's own
+in front, one behind, controls that no text needs; later turns look only between the tags. The visitor's own
 name, e-mail, phone and address are tagged, however the patterns fare, and what is tagged becomes a typed placeholder:
 <EMAIL_kgsmboig>. Its eight letters are a keyed hash of visitor, kind and value: the same value of the same visitor
 has the same placeholder wherever it stands, other values and other visitors have others, and without the key nobody
@@ -23,14 +23,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.console import Problem
-from jobs.recognisers import HAN, KEPT, LABELLED, LABELS, NAMES, Kind, Turn, labels, turns
+from jobs.recognisers import HAN, KEPT, LABELLED, LABELS, NAMES, Kind, Turn, beginnings, labels, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OPEN, PART, CLOSE = "\ufdd0", "\ufdd1", "\ufdd2"
+OPEN, PART, CLOSE = "\x0e", "\x0f", "\x10"
 """Tags around what was found, and between its fields: code points that Unicode keeps from ever being characters."""
-PIECE = "\ufdef"
+PIECE = "\x1e"
 """What parts a text into the words that lists may know and the rest; it lives for one expression."""
 UNTAGGED = f"(?![^{OPEN}{CLOSE}]*{CLOSE})"  # not inside of what another turn has found
 SETTING = "ENDCAP_RECOGNISER"
@@ -130,6 +130,8 @@ def _turned(text: Column, letter: str, turn: Turn) -> Column:
         asked = asked & (F.octet_length(text) > F.length(text))
     if turn.gate:
         asked = asked & text.rlike(turn.gate)
+    if turn.labelled:
+        asked = asked & (text.rlike(turn.beside) | _may_name(text))
     return F.when(asked, found).otherwise(text)
 
 
@@ -138,10 +140,22 @@ def _without(text: Column, unwanted: str) -> Column:
     return F.when(text.rlike(unwanted), F.regexp_replace(text, unwanted, "")).otherwise(text)
 
 
+def _known() -> Column:
+    """The label of each word that a list knows: a hash of all words, as a pattern of some 29,000 words is compared
+    with itself at every row (Spark asks whether it is still the same) and walked at every word."""
+    return F.str_to_map(F.lit(",".join(f"{word}:{label}" for word, label in labels().items())), F.lit(","), F.lit(":"))
+
+
+def _may_name(text: Column) -> Column:
+    """True if a word of `text` is on a list of those that may begin a name."""
+    known, begin = _known(), beginnings()
+    words = F.regexp_extract_all(text, F.lit(LABELLED), F.lit(0))
+    return F.exists(words, lambda word: F.coalesce(F.try_element_at(known, word).isin(begin), F.lit(False)))
+
+
 def _labelled(text: Column) -> Column:
-    """`text` with a label before each word that a list knows: found in a hash of all words, as a pattern of some 29,000
-    words is compared with itself at every row (Spark asks whether it is still the same) and walked at every word."""
-    known = F.str_to_map(F.lit(",".join(f"{word}:{label}" for word, label in labels().items())), F.lit(","), F.lit(":"))
+    """`text` with a label before each word that a list knows."""
+    known = _known()
 
     def one(piece: Column, place: Column) -> Column:
         label = F.when(place % 2 == 1, F.try_element_at(known, piece))

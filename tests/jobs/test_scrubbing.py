@@ -51,6 +51,16 @@ GONE = [
     ("收货人：欧阳娜娜 电话", "收货人：<NAME> 电话"),
     ("王先生您好", "<NAME>先生您好"),
     ("I am 43 years old", "I am <AGE> years old"),
+    ("my son Zork is ill", "my son <NAME> is ill"),
+    ("here Zork lives with us", "here <NAME> lives with us"),
+    ("at Zork's house", "at <NAME>'s house"),
+    ("ask Quuxovich, please", "ask <NAME>, please"),
+    ("ask Zørk Quux, please", "ask <NAME>, please"),
+    ("Zork Quux\nin town", "<NAME>\nin town"),
+    ("Zork, can you help?", "<NAME>, can you help?"),
+    ("everyone calls me Zork", "everyone calls me <NAME>"),
+    ("my maiden name is zork.", "my maiden name is <NAME>."),
+    ("meet me at 2407 tawastintie 6, thanks", "meet me at <ADDRESS>, thanks"),
 ]
 STAYS = [
     "order 12345678 came on 2020-01-31",
@@ -76,6 +86,9 @@ STAYS = [
     "std::vector and 12:30:45",
     "王牌吸尘器，高明的设计",
     "我是新用户",
+    "However, can I pay later?",
+    "my friend bought one, my Canon works",
+    "it was sent to 3 shops in 2 days",
     "内存16G，硬盘512G",
 ]
 
@@ -198,7 +211,7 @@ def test_what_looks_like_a_tag_in_a_text_is_no_tag(spark: Any) -> None:
 
 
 def test_what_looks_like_a_label_in_a_text_is_no_label(spark: Any) -> None:
-    (text,) = tied(spark, [("u1", "ask \ufdd8Zork\ufdef now, not\ufdd3 Olivia Hernandez")])
+    (text,) = tied(spark, [("u1", "ask \x16Zork\x1e now, not\x11 Olivia Hernandez")])
     assert re.fullmatch("ask Zork now, not <NAME_[g-v]{8}>", text)
 
 

@@ -60,9 +60,9 @@ def test_f2_on_texts_that_others_marked(sets: dict[str, list[Text]], spans: dict
 
 
 def test_f2_on_the_half_for_which_no_pattern_was_written(scores: dict[str, Score]) -> None:
-    """Apart, as it tells what other texts will meet; it stood at 0.846 when this was written."""
+    """Apart, as it tells what other texts will meet; it stood at 0.863 when this was written."""
     real_data("pii_texts")
-    assert scores["kept"].of()[3] >= 0.82
+    assert scores["kept"].of()[3] >= 0.85
 
 
 def test_chinese_texts(scores: dict[str, Score]) -> None:
