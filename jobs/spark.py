@@ -61,6 +61,41 @@ def _java(small: bool) -> str:
     return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []))
 
 
+def _wanted(small: bool, settings: Mapping[str, str]) -> dict[str, str]:
+    """All settings: ours, then a step's, then those of `ENDCAP_SPARK_CONF`."""
+    pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
+    given = dict(pair.split("=", 1) for pair in pairs if pair)
+    return {**_DEFAULTS, **(_SMALL if small else {}), **settings, **given}
+
+
+@contextmanager
+def kept_jvm(*, small: bool) -> Iterator[None]:
+    """A JVM that the steps which this process starts meanwhile find in their environment, and use one after another.
+
+    Each has its own context in it, and stops that; what stays is classes, and their compilation. Two at once are
+    refused by Spark. The JVM reads a pipe of this process, and so it ends with it, however that ends.
+    """
+    from pyspark import SparkConf
+    from pyspark.java_gateway import launch_gateway
+
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    gateway = launch_gateway(SparkConf().setAll(list(_wanted(small, {}).items())))
+    port, secret = gateway.gateway_parameters.port, gateway.gateway_parameters.auth_token
+    gateway.close()  # this process asks nothing of it
+    os.environ.update(zip(GATEWAY, (str(port), secret), strict=True))
+    try:
+        yield
+    finally:
+        for name in GATEWAY:
+            del os.environ[name]
+        gateway.proc.stdin.close()
+        gateway.proc.wait()
+
+
+GATEWAY = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
+"""Where PySpark looks for a JVM that runs already."""
+
+
 @contextmanager
 def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["SparkSession"]:
     """A session for one step over about `rows` rows. `ENDCAP_SPARK_MASTER` (default local[*]) and `ENDCAP_SPARK_CONF`
@@ -72,10 +107,7 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    small = rows < SMALL
-    pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
-    given = dict(pair.split("=", 1) for pair in pairs if pair)
-    wanted = {**_DEFAULTS, **(_SMALL if small else {}), **settings, **given}
+    wanted = _wanted(rows < SMALL, settings)
     if _open:
         yield sibling(_open[-1], wanted)
         return
