@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -327,7 +328,18 @@ def _report(shop: str, name: str) -> Any:
 
 def gather(shop: str, models: list[str], told: Told, peak: int, seconds: float) -> dict[str, Any]:
     """Everything that the page shows."""
-    subprocess.run([sys.executable, "-m", "jobs", "law", "--shop", shop], capture_output=True, check=False, cwd=home())
+
+    def law() -> Any:
+        words = [sys.executable, "-m", "jobs", "law", "--shop", shop]
+        subprocess.run(words, capture_output=True, check=False, cwd=home())
+        return _report(shop, "law")
+
+    def listed() -> Any:
+        return next(iter(_ask("models", "list", "--shop", shop, "--json")), None)
+
+    with ThreadPoolExecutor(3) as pool:
+        asked = pool.submit(law), pool.submit(listed), pool.submit(examples, shop, models)
+        told_law, versions, answers = [each.result() for each in asked]
     return {
         "shop": shop,
         "seconds": seconds,
@@ -336,12 +348,12 @@ def gather(shop: str, models: list[str], told: Told, peak: int, seconds: float) 
             {"dag": t.dag, "task": t.name, "state": t.state, "seconds": round(t.seconds, 1), "peak": t.peak}
             for t in told.tasks
         ],
-        "law": _report(shop, "law"),
+        "law": told_law,
         "privacy": _report(shop, "privacy"),
         "search": _report(shop, "search"),
         "recommend": _report(shop, "recommend"),
-        "models": next(iter(_ask("models", "list", "--shop", shop, "--json")), None),
-        "examples": examples(shop, models),
+        "models": versions,
+        "examples": answers,
     }
 
 
