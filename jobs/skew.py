@@ -146,11 +146,12 @@ def pools(shop: str) -> list[Pool]:
 
     Views of one table hold the same rows, so that each table is read once.
     """
+    every = all_views(shop)  # before Feast is imported in any other way, which takes four times as long
     from jobs.feast_store import keys_of
     from jobs.materialising import of_newest
 
     known: dict[tuple[str, ...], dict[str, Any]] = {}
-    for view in all_views(shop):
+    for view in every:
         known.setdefault(tuple(keys_of(view)), {})[view.batch_source.path] = view.batch_source
     found = []
     for keys in sorted(known, key=lambda keys: (-len(keys), keys)):

@@ -50,6 +50,10 @@ ARCHIVE = Path(sys.prefix) / "share" / "endcap" / "spark.jsa"
 """Spark's classes, kept by `python -m jobs warm`."""
 
 
+CODE = "-XX:ReservedCodeCacheSize=240m"
+"""With one tier of compilation Java sets 48 MB aside for it; four steps in one JVM fill those, and the rest is slow."""
+
+
 def java_options(*options: str) -> str:
     """How the driver's JVM is started, as a setting "key=value"."""
     return f"spark.driver.defaultJavaOptions={' '.join(['-Xlog:cds=off', '-Xlog:cds+dynamic=off', *options])}"
@@ -58,7 +62,7 @@ def java_options(*options: str) -> str:
 def _java(small: bool) -> str:
     """As `java_options`: with the archive of classes, if there is one; for little work, with little compilation."""
     kept = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.is_file() else []
-    return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []))
+    return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", CODE] if small else []))
 
 
 def _wanted(small: bool, settings: Mapping[str, str]) -> dict[str, str]:
