@@ -83,7 +83,7 @@ def kept_jvm(*, small: bool) -> Iterator[None]:
     from pyspark.java_gateway import launch_gateway
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    gateway = launch_gateway(SparkConf().setAll(list(_wanted(small, {}).items())))
+    gateway = launch_gateway(SparkConf(loadDefaults=False).setAll(list(_wanted(small, {}).items())))
     port, secret = gateway.gateway_parameters.port, gateway.gateway_parameters.auth_token
     gateway.close()  # this process asks nothing of it
     os.environ.update(zip(GATEWAY, (str(port), secret), strict=True))
