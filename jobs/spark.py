@@ -33,6 +33,9 @@ _DEFAULTS = {
     "spark.sql.ansi.enabled": "false",  # a bad value is a null that `clean` gives a reason, not the end of a run
     # Batches for Python are bounded by rows; to bound them by bytes too, Spark measures the batch at every row (17 %).
     "spark.sql.execution.arrow.maxBytesPerBatch": str((1 << 31) - 1),
+    # In which line a column was made, which only Spark's own errors tell, is asked and kept at every word of a query.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.log.level": "ERROR",
 }
