@@ -76,8 +76,9 @@ def _wanted(small: bool, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def kept_jvm(*, small: bool) -> Iterator[None]:
-    """A JVM that the steps which this process starts meanwhile find in their environment, and use one after another.
+def kept_jvm() -> Iterator[None]:
+    """A JVM for little work that the steps which this process starts meanwhile find in their environment, and use one
+    after another.
 
     Each has its own context in it, and stops that; what stays is classes, and their compilation. Two at once are
     refused by Spark. The JVM reads a pipe of this process, and so it ends with it, however that ends.
@@ -86,7 +87,7 @@ def kept_jvm(*, small: bool) -> Iterator[None]:
     from pyspark.java_gateway import launch_gateway
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    gateway = launch_gateway(SparkConf(loadDefaults=False).setAll(list(_wanted(small, {}).items())))
+    gateway = launch_gateway(SparkConf(loadDefaults=False).setAll(list(_wanted(True, {}).items())))
     port, secret = gateway.gateway_parameters.port, gateway.gateway_parameters.auth_token
     gateway.close()  # this process asks nothing of it
     os.environ.update(zip(GATEWAY, (str(port), secret), strict=True))

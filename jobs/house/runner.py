@@ -101,15 +101,15 @@ def alone(*run: Any) -> None:
 
 
 def side_by_side(progress: Path, stage: Sequence[tuple[str, dict[str, Any]]]) -> bool:
-    """Run one stage; whether all its runs succeeded. The steps of the tables come one after another, so they share a
-    JVM: each would spend half of its time on loading and compiling the same classes."""
+    """Run one stage; whether all its runs succeeded. The tables' steps of a little shop share a JVM, since they come one
+    after another, and each would spend half of its time on loading and compiling the same classes."""
     for dag_id in {dag_id for dag_id, _ in stage}:
         close_stale_runs(dag_id)
     (dag_id, conf), *others = stage
     beside = [get_context("spawn").Process(target=alone, args=(progress, *other)) for other in others]
     for process in beside:
         process.start()
-    with kept_jvm(small=conf["shop"] == SAMPLE) if dag_id == TABLES else nullcontext():
+    with kept_jvm() if dag_id == TABLES and conf["shop"] == SAMPLE else nullcontext():
         good = perform(progress, dag_id, conf)
     for process in beside:
         process.join()

@@ -69,7 +69,7 @@ def step() -> "subprocess.Popen[str]":
 
 def test_steps_share_a_kept_jvm_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENDCAP_SPARK_CONF", "spark.driver.memory=512m")
-    with spark.kept_jvm(small=True):
+    with spark.kept_jvm():
         said = [step().communicate("\n")[0].split() for _ in range(2)]
         holding = step()
         assert holding.stdout and holding.stdout.readline().split()[0] == said[0][0]
