@@ -103,8 +103,8 @@ def alone(*run: Any) -> None:
 def side_by_side(progress: Path, stage: Sequence[tuple[str, dict[str, Any]]]) -> bool:
     """Run one stage; whether all its runs succeeded.
 
-    The tables' steps of a little shop share a JVM: they come one after another, and each would spend half of its time on
-    loading and compiling the same classes.
+    The tables' steps of a little shop share a JVM: they come one after another, and each would spend half of its time
+    on loading and compiling the same classes.
     """
     for dag_id in {dag_id for dag_id, _ in stage}:
         close_stale_runs(dag_id)
