@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -106,13 +107,18 @@ def _rate(events: Column, shown: Column, prior: tuple[int, int]) -> Column:
     return (events + F.lit(a)) / (shown + F.lit(float(a + b)))
 
 
-def _last_days(by: str, length: int = WINDOW_DAYS) -> Any:
-    """The last `length` days of one entity, this day included."""
-    return Window.partitionBy(by).orderBy("n").rangeBetween(1 - length, 0)
-
-
 def _so_far(by: str) -> Any:
     return Window.partitionBy(by).orderBy("n").rowsBetween(Window.unboundedPreceding, 0)
+
+
+def _last_days(what: Column, by: str, length: int = WINDOW_DAYS) -> Column:
+    """A sum or count of whole numbers over the last `length` days of one entity, this day included.
+
+    All so far, less all before them: Spark adds up each row's sliding frame anew, but a growing one only once. Longs
+    that overflow wrap around, so the difference is right as long as it fits by itself. None of many is 0, not null.
+    """
+    before = Window.partitionBy(by).orderBy("n").rangeBetween(Window.unboundedPreceding, -length)
+    return what.over(_so_far(by)) - F.coalesce(what.over(before), F.lit(0))
 
 
 def _as_of(rows: DataFrame, known: str = "known") -> DataFrame:
@@ -134,28 +140,32 @@ def item_stats(interactions: DataFrame, rankings: DataFrame, reviews: DataFrame,
     shape), until the shop's own examination is estimated.
     """
     daily = _daily_items(interactions, rankings, reviews)
-    recent, week, so_far = _last_days("item_id"), _last_days("item_id", WEEK_DAYS), _so_far("item_id")
+    so_far = _so_far("item_id")
+
+    def recent(what: str, length: int = WINDOW_DAYS) -> Column:
+        return _last_days(F.sum(what), "item_id", length)
+
     # n counts from ORIGIN and the end of a day is n + 1 days after it.
     growth = _exp2((F.col("n") + 1) / F.lit(float(HALF_LIFE_DAYS)))
     nothing, sold = F.lit(0).cast("long"), F.when(F.col("sold") > 0, F.col("n"))
-    shown = F.sum("shown").over(recent) / F.lit(float(UNIT))
+    shown = recent("shown") / F.lit(float(UNIT))
     rows = daily.select(
         "item_id",
         "day",
         F.greatest(F.col("purchases"), nothing).alias("purchases_1d"),
-        F.greatest(F.sum("purchases").over(week), nothing).alias("purchases_7d"),
-        F.greatest(F.sum("purchases").over(recent), nothing).alias("purchases_28d"),
+        F.greatest(recent("purchases", WEEK_DAYS), nothing).alias("purchases_7d"),
+        F.greatest(recent("purchases"), nothing).alias("purchases_28d"),
         *[F.col(what).alias(f"{what}_1d") for what in ("views", "clicks", "carts")],
-        *[F.sum(what).over(week).alias(f"{what}_7d") for what in ("views", "clicks", "carts")],
-        *[F.sum(what).over(recent).alias(f"{what}_28d") for what in ("views", "clicks", "carts")],
+        *[recent(what, WEEK_DAYS).alias(f"{what}_7d") for what in ("views", "clicks", "carts")],
+        *[recent(what).alias(f"{what}_28d") for what in ("views", "clicks", "carts")],
         shown.alias("shown_28d"),
-        _rate(F.sum("ranked_clicks").over(recent), shown, CLICKED).alias("click_rate_28d"),
-        _rate(F.sum("ranked_purchases").over(recent), shown, BOUGHT).alias("purchase_rate_28d"),
+        _rate(recent("ranked_clicks"), shown, CLICKED).alias("click_rate_28d"),
+        _rate(recent("ranked_purchases"), shown, BOUGHT).alias("purchase_rate_28d"),
         F.greatest(F.sum(F.col("weight") / F.lit(float(UNIT)) * growth).over(so_far) / growth, F.lit(0.0)).alias(
             "purchases_decayed"
         ),
         (F.col("cents") / F.col("quantity") / 100).alias("paid"),
-        (F.sum("cents").over(recent) / F.sum("quantity").over(recent) / 100).alias("price_28d"),
+        (recent("cents") / recent("quantity") / 100).alias("price_28d"),
         (F.sum("stars").over(so_far) / F.sum("ratings").over(so_far)).alias("rating"),
         F.sum("ratings").over(so_far).alias("ratings"),
         (F.col("n") - F.min("n").over(so_far)).cast("double").alias("days_since_first_seen"),
@@ -262,7 +272,7 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
         .agg(*[F.sum(c).alias(c) for c in (*zero, "searches")], F.max("known").alias("known"))
         .withColumn("n", _number())
     )
-    recent, so_far = _last_days("visitor"), _so_far("visitor")
+    so_far, recent = _so_far("visitor"), partial(_last_days, by="visitor")
     each = Window.partitionBy("visitor").orderBy("n")
     before = each.rowsBetween(Window.unboundedPreceding, -1)
     last = F.max(F.when(F.col("purchases") > 0, F.col("n"))).over(before)
@@ -270,13 +280,13 @@ def visitor_stats(interactions: DataFrame, searches: DataFrame, reviews: DataFra
         daily.select(
             "visitor",
             "day",
-            F.greatest(F.sum("net").over(recent), F.lit(0)).alias("purchases_28d"),
-            (F.coalesce(F.sum("spend").over(recent), F.lit(0)) / 100).alias("spend_28d"),
-            F.sum("baskets").over(recent).alias("baskets_28d"),
-            F.sum("searches").over(recent).alias("searches_28d"),
+            F.greatest(recent(F.sum("net")), F.lit(0)).alias("purchases_28d"),
+            (F.coalesce(recent(F.sum("spend")), F.lit(0)) / 100).alias("spend_28d"),
+            recent(F.sum("baskets")).alias("baskets_28d"),
+            recent(F.sum("searches")).alias("searches_28d"),
             (F.col("n") - last).cast("double").alias("days_since_purchase"),
             (F.col("n") - F.lag("n").over(each)).cast("double").alias("days_since_active"),
-            F.count(F.lit(1)).over(recent).alias("active_days_28d"),
+            recent(F.count(F.lit(1))).alias("active_days_28d"),
             F.max("known").over(so_far).alias("known"),
         )
     ).withColumn("spend_per_basket_28d", F.when(F.col("baskets_28d") > 0, F.col("spend_28d") / F.col("baskets_28d")))
@@ -380,16 +390,16 @@ def counted_queries(searches: DataFrame, rankings: DataFrame, interactions: Data
         .join(cover, ["query", "n"], "full")
         .fillna(0, ["searches", "reformulated", "clicks", "c", "f"])
     )
-    recent, so_far = _last_days("query"), _so_far("query")
+    so_far, recent = _so_far("query"), partial(_last_days, by="query")
     counted = rows.select(
         "query",
         "day",
         F.col("searches").alias("today"),
         F.col("searches").alias("searches_1d"),
-        F.sum("searches").over(_last_days("query", WEEK_DAYS)).alias("searches_7d"),
-        F.sum("searches").over(recent).alias("searches_28d"),
-        (F.sum("reformulated").over(recent) / F.sum("searches").over(recent)).alias("reformulation_rate_28d"),
-        F.sum("clicks").over(recent).alias("clicks_28d"),
+        recent(F.sum("searches"), length=WEEK_DAYS).alias("searches_7d"),
+        recent(F.sum("searches")).alias("searches_28d"),
+        (recent(F.sum("reformulated")) / recent(F.sum("searches"))).alias("reformulation_rate_28d"),
+        recent(F.sum("clicks")).alias("clicks_28d"),
         F.sum("c").over(so_far).alias("visitors_28d"),
         F.sum("f").over(so_far).alias("visitors"),
         F.max(F.greatest("known", "clicks_known")).over(so_far).alias("known"),
@@ -726,7 +736,14 @@ def aggregate(
         check_keys(house, written)
         return written
 
-    return spark.side_by_side(live, one, dict.fromkeys(chosen, 0))
+    # To open the small files of a little shop costs more than what is done with their rows: once, not for each table.
+    little = rows_of(chain.from_iterable(marks.values())) < spark.SMALL
+    held = [spark.read(live, house, "safe", name, found).persist() for name, found in marks.items() if found and little]
+    try:
+        return spark.side_by_side(live, one, dict.fromkeys(chosen, 0))
+    finally:
+        for rows in held:
+            rows.unpersist()
 
 
 def run(args: argparse.Namespace) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OPEN, PART, CLOSE = "\x0e", "\x0f", "\x10"
-"""Tags around what was found, and between its fields: code points that Unicode keeps from ever being characters."""
+"""Tags around what was found, and between its fields: controls of ASCII, taken out of texts before. Others would make
+each tagged text one that may hold Chinese: its bytes would be more than its characters."""
 PIECE = "\x1e"
 """What parts a text into the words that lists may know and the rest; it lives for one expression."""
 UNTAGGED = f"(?![^{OPEN}{CLOSE}]*{CLOSE})"  # not inside of what another turn has found

@@ -113,11 +113,12 @@ def told(value: Any, personal: bool) -> str:
 
 @dataclass(frozen=True)
 class Pool:
-    """Entities of these keys that have statistics, in order, and since when each is known."""
+    """Entities of these keys that have statistics, in order, since when each is known, and since when all is."""
 
     keys: tuple[str, ...]
     rows: "pa.Table"
     since: Sequence[datetime]
+    latest: datetime = BEGINNING
 
     def draw(self, dice: random.Random, known: Sequence[int]) -> tuple[str, ...]:
         """One of the entities, most often of those that are `known`; or one that never was."""
@@ -130,32 +131,42 @@ class Pool:
 
 
 def pools(shop: str) -> list[Pool]:
-    """The entities that can be drawn, those of several keys first; visitors of the newest epoch alone."""
-    from jobs.duck import arrow, engine
-    from jobs.feast_store import attach, keys_of
+    """The entities that can be drawn, those of several keys first; visitors of the newest epoch alone.
+
+    Views of one table hold the same rows, so that each table is read once.
+    """
+    every = all_views(shop)  # before Feast is imported in any other way, which takes four times as long
+    from jobs.feast_store import keys_of
     from jobs.materialising import of_newest
 
-    known: dict[tuple[str, ...], list[Any]] = {}
-    config = store(shop).config
-    for view in all_views(shop):
-        known.setdefault(tuple(keys_of(view)), []).append(view)
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+    for view in every:
+        known.setdefault(tuple(keys_of(view)), {})[view.batch_source.path] = view.batch_source
     found = []
     for keys in sorted(known, key=lambda keys: (-len(keys), keys)):
-        columns, parts = ", ".join(f'"{key}"' for key in keys), []
-        with engine() as live:
-            for view in known[keys]:
-                source = view.batch_source
-                attach(live, config, source)
-                seen = f'greatest("{source.timestamp_field}", "{source.created_timestamp_column}")'
-                parts.append(arrow(live, f"SELECT {columns}, min({seen}) AS since FROM source GROUP BY ALL"))  # noqa: S608
-            for n, part in enumerate(parts):
-                live.register(f"part{n}", part)
-            union = " UNION ALL ".join(f"SELECT * FROM part{n}" for n, _ in enumerate(parts))  # noqa: S608
-            rows = arrow(live, f"SELECT {columns}, min(since) AS since FROM ({union}) GROUP BY ALL ORDER BY {columns}")  # noqa: S608
-        rows = of_newest(rows) if "visitor" in keys else rows
-        rows = rows.combine_chunks()
-        found.append(Pool(keys, rows, rows["since"].to_pylist()))
+        rows = known_of(shop, keys, list(known[keys].values()))
+        last = max(filter(None, rows["last"].to_pylist()), default=BEGINNING)
+        rows = (of_newest(rows) if "visitor" in keys else rows).combine_chunks()
+        found.append(Pool(keys, rows, rows["since"].to_pylist(), last))
     return found
+
+
+def known_of(shop: str, keys: Sequence[str], sources: Sequence[Any]) -> "pa.Table":
+    """Each entity of these sources once, in order: when its first value was to be seen (`since`), and when the last of
+    its values became known (`last`)."""
+    from jobs.duck import arrow, engine
+    from jobs.feast_store import attach
+
+    columns, config = ", ".join(f'"{key}"' for key in keys), store(shop).config
+    with engine() as live:
+        for n, source in enumerate(sources):
+            attach(live, config, source)
+            event, known = f'"{source.timestamp_field}"', f'"{source.created_timestamp_column}"'
+            seen = f"min(greatest({event}, {known})) AS since, max({known}) AS last"
+            live.register(f"part{n}", arrow(live, f"SELECT {columns}, {seen} FROM source GROUP BY ALL"))  # noqa: S608
+        union = " UNION ALL ".join(f"SELECT * FROM part{n}" for n, _ in enumerate(sources))  # noqa: S608
+        whole = f"SELECT {columns}, min(since) AS since, max(last) AS last FROM ({union}) GROUP BY ALL"  # noqa: S608
+        return arrow(live, f"{whole} ORDER BY {columns}")
 
 
 def drawn(pools: Sequence[Pool], moment: datetime, count: int, dice: random.Random) -> dict[str, list[Entity]]:
@@ -184,22 +195,8 @@ def moments_of(first: datetime, present: datetime, count: int, dice: random.Rand
 def span(shop: str, pooled: Sequence[Pool]) -> tuple[datetime, datetime] | None:
     """From the first moment at which a value was known to the present: when all that is published is known."""
     sinces = [min(pool.since) for pool in pooled if pool.since]
-    return (min(sinces), max(shop_now(shop), latest_known(shop))) if sinces else None
-
-
-def latest_known(shop: str) -> datetime:
-    """When the last of the published values became known."""
-    from jobs.duck import arrow, engine
-    from jobs.feast_store import attach
-
-    found, config = [BEGINNING], store(shop).config
-    with engine() as live:
-        for view in all_views(shop):
-            attach(live, config, view.batch_source)
-            known = view.batch_source.created_timestamp_column
-            last = arrow(live, f'SELECT max("{known}") AS last FROM source')["last"].to_pylist()  # noqa: S608
-            found += [each for each in last if each]
-    return max(found)
+    latest = max((pool.latest for pool in pooled), default=BEGINNING)
+    return (min(sinces), max(shop_now(shop), latest)) if sinces else None
 
 
 def all_views(shop: str) -> list[Any]:

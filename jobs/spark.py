@@ -33,6 +33,9 @@ _DEFAULTS = {
     "spark.sql.ansi.enabled": "false",  # a bad value is a null that `clean` gives a reason, not the end of a run
     # Batches for Python are bounded by rows; to bound them by bytes too, Spark measures the batch at every row (17 %).
     "spark.sql.execution.arrow.maxBytesPerBatch": str((1 << 31) - 1),
+    # In which line a column was made, which only Spark's own errors tell, is asked and kept at every word of a query.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.dataFrameQueryContext.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.log.level": "ERROR",
 }
@@ -50,6 +53,10 @@ ARCHIVE = Path(sys.prefix) / "share" / "endcap" / "spark.jsa"
 """Spark's classes, kept by `python -m jobs warm`."""
 
 
+CODE = "-XX:ReservedCodeCacheSize=240m"
+"""With one tier of compilation Java sets 48 MB aside for it; four steps in one JVM fill those, and the rest is slow."""
+
+
 def java_options(*options: str) -> str:
     """How the driver's JVM is started, as a setting "key=value"."""
     return f"spark.driver.defaultJavaOptions={' '.join(['-Xlog:cds=off', '-Xlog:cds+dynamic=off', *options])}"
@@ -58,7 +65,43 @@ def java_options(*options: str) -> str:
 def _java(small: bool) -> str:
     """As `java_options`: with the archive of classes, if there is one; for little work, with little compilation."""
     kept = [f"-XX:SharedArchiveFile={ARCHIVE}"] if ARCHIVE.is_file() else []
-    return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []))
+    return java_options(*kept, *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", CODE] if small else []))
+
+
+def _wanted(small: bool, settings: Mapping[str, str]) -> dict[str, str]:
+    """All settings: ours, then a step's, then those of `ENDCAP_SPARK_CONF`."""
+    pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
+    given = dict(pair.split("=", 1) for pair in pairs if pair)
+    return {**_DEFAULTS, **(_SMALL if small else {}), **settings, **given}
+
+
+@contextmanager
+def kept_jvm() -> Iterator[None]:
+    """A JVM for little work that the steps which this process starts meanwhile find in their environment, and use one
+    after another.
+
+    Each has its own context in it, and stops that; what stays is classes, and their compilation. Two at once are
+    refused by Spark. The JVM reads a pipe of this process, and so it ends with it, however that ends.
+    """
+    from pyspark import SparkConf
+    from pyspark.java_gateway import launch_gateway
+
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    gateway = launch_gateway(SparkConf(loadDefaults=False).setAll(list(_wanted(True, {}).items())))
+    port, secret = gateway.gateway_parameters.port, gateway.gateway_parameters.auth_token
+    gateway.close()  # this process asks nothing of it
+    os.environ.update(zip(GATEWAY, (str(port), secret), strict=True))
+    try:
+        yield
+    finally:
+        for name in GATEWAY:
+            del os.environ[name]
+        gateway.proc.stdin.close()
+        gateway.proc.wait()
+
+
+GATEWAY = ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
+"""Where PySpark looks for a JVM that runs already."""
 
 
 @contextmanager
@@ -72,10 +115,7 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    small = rows < SMALL
-    pairs = [_java(small), *os.environ.get("ENDCAP_SPARK_CONF", "").split(";")]
-    given = dict(pair.split("=", 1) for pair in pairs if pair)
-    wanted = {**_DEFAULTS, **(_SMALL if small else {}), **settings, **given}
+    wanted = _wanted(rows < SMALL, settings)
     if _open:
         yield sibling(_open[-1], wanted)
         return

@@ -39,6 +39,7 @@ def parser() -> Parser:
     )
     train.add_argument("--delta", type=float, help="chance that it tells more (default: below a tenth of 1/visitors)")
 
+    command("prepare", "models.promoting:prepare", "make what needs no data: MLflow's tables, the untrained encoder")
     for name, help in (
         ("baseline", "register the untrained baseline; it is the first champion"),
         ("evaluate", "candidate against champion, on the same data: metrics with intervals, report, plots"),

@@ -48,6 +48,14 @@ def _evaluation(name: str) -> Any:
     return recommending
 
 
+def prepare(args: argparse.Namespace) -> None:
+    """What the first baseline would wait for, and no data is needed for: MLflow's tables, and the untrained encoder."""
+    from models.evaluation.searching import untrained
+
+    tracking.client()
+    untrained(args.shop)
+
+
 def baseline(args: argparse.Namespace) -> None:
     """Register the untrained baseline. It serves if nothing does, or if an older baseline does."""
     shop, name = args.shop, args.bundle

@@ -34,6 +34,7 @@ from models.retrieval.lexical import Lexical
 from models.retrieval.searching import Finder, fusion_settings, lexical_settings
 from models.retrieval.vectors import Vectors
 from models.statistics import bootstrap_mean
+from models.tracking import locked
 from models.training.encoder import KIND, LEARNT, EncoderTraining, settings_of
 
 if TYPE_CHECKING:
@@ -56,16 +57,18 @@ Rankings = dict[str, list[int]]
 # --- The baseline ---
 
 
-def untrained(shop: str, base: str) -> Path:
-    """The exported untrained encoder of `base`; made at the first use, then kept beside the indexes."""
+def untrained(shop: str, base: str = "minilm") -> Path:
+    """The exported untrained encoder of `base`; made at the first use, then kept beside the indexes. Two that want it
+    at once make it once."""
     name = "".join(c if c.isalnum() else "-" for c in base)[-60:]
     folder = home() / shop / "indexes" / "encoders" / name
-    if not all((folder / file).is_file() for file in FILES):
-        made = folder.with_name(f".{name}-{uuid.uuid4().hex[:8]}")
-        with narrate(f"export of the untrained encoder '{base}'"):
-            export(load_base(base), base, made, precision=EncoderTraining(0).precision)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+    with locked(f"untrained-{shop}"):
+        if not all((folder / file).is_file() for file in FILES):
+            made = folder.with_name(f".{name}-{uuid.uuid4().hex[:8]}")
+            with narrate(f"export of the untrained encoder '{base}'"):
+                export(load_base(base), base, made, precision=EncoderTraining(0).precision)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
     return folder
 
 

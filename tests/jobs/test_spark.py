@@ -1,5 +1,9 @@
-"""The writer of files: the same rows, the same bytes, however they were cut; and nothing is lost in silence."""
+"""The writer of files: the same rows, the same bytes, however they were cut; and nothing is lost in silence. And the
+JVM that steps share."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import spark
+from jobs.house import processes
 from jobs.tables import table
 from jobs.warehouse import DAY_FOLDER, arrow_schema
 
@@ -45,3 +50,36 @@ def test_where_batches_were_cut_does_not_show(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="do not lie together"):
         write(tmp_path, *batches(3, 10, ["a", "b", "a"]))
+
+
+STEP = """
+from jobs.spark import session
+
+with session("a step") as spark:
+    print(spark._jvm.java.lang.ProcessHandle.current().pid(), spark.sparkContext.applicationId, spark.range(5).count())
+    input()
+"""
+
+
+def step() -> "subprocess.Popen[str]":
+    """A step in a process of its own, which ends when it is told to."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", STEP], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_steps_share_a_kept_jvm_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENDCAP_SPARK_CONF", "spark.driver.memory=512m")
+    with spark.kept_jvm():
+        said = [step().communicate("\n")[0].split() for _ in range(2)]
+        holding = step()
+        assert holding.stdout and holding.stdout.readline().split()[0] == said[0][0]
+        second = step()
+        assert "Only one SparkContext" in second.communicate("\n")[1] and second.returncode, "two at once"
+        holding.kill()
+        holding.communicate()
+        pid = int(said[0][0])
+        assert processes.started(pid) is not None
+    assert [pid == int(words[0]) for words in said] == [True, True] and said[0][1] != said[1][1]
+    assert [words[2] for words in said] == ["5", "5"]
+    assert processes.started(pid) is None, "it ends with who started it, though a step was killed in it"
+    assert not set(spark.GATEWAY) & set(os.environ)

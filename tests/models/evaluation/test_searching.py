@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from jobs.console import Problem
 from models.bundle import Bundle, open_bundle, seal
-from models.encoder import Encoder
+from models.encoder import FILES, Encoder
+from models.evaluation import searching
 from models.evaluation.gates import gates
 from models.evaluation.metrics import measured
 from models.evaluation.searching import FIGURES, again, baseline, bought, evaluate, grades, newest, summary, tellable
@@ -198,6 +201,27 @@ def test_baseline_is_untrained_with_even_weights(judged: str, tiny_base: Path) -
     fusion = FusionSettings(**made.settings["fusion"])
     assert (fusion.lexical, fusion.vector, fusion.k) == (1.0, 1.0, 60)
     assert open_bundle(baseline(judged, str(tiny_base))).sha256 == made.sha256
+
+
+def test_two_that_want_the_untrained_encoder_make_it_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def export(model: Any, base: str, folder: Path, precision: str) -> None:
+        made.append(base)
+        time.sleep(0.2)
+        folder.mkdir(parents=True)
+        for name in FILES:
+            (folder / name).write_text(name)
+
+    monkeypatch.setattr(searching, "load_base", lambda base: None)
+    monkeypatch.setattr(searching, "export", export)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda shop: searching.untrained(shop), ["toy", "toy"]))
+    assert (
+        made == ["minilm"]
+        and folders[0] == folders[1]
+        and sorted(p.name for p in folders[0].iterdir()) == sorted(FILES)
+    )
 
 
 def test_a_trained_champion_is_compared_with_the_untrained_too(
