@@ -22,7 +22,8 @@ KEPT = "KEPT"
 """The kind of what looks personal and is the shop's own: it is matched so that nothing else matches it."""
 
 LABELS = "\x11-\x1d"
-"""Characters that stand before words which lists know, as a range of a class (`labels`): controls of ASCII, taken out of texts before."""
+"""Characters that stand before words which lists know, as a range of a class (`labels`): controls of ASCII, which are
+taken out of texts before."""
 
 IBAN_LENGTHS = {
     15: "NO",
