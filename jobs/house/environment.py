@@ -51,9 +51,17 @@ def quiet(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ`, with this home and every dependency's telemetry off.
 
     `SPT_NOENV` keeps a process that renames itself from writing over its environment: that is how its
-    children are found again after a crash.
+    children are found again after a crash. A thread of torch that waits gives its core away, unless told
+    otherwise: models learn side by side, and spinning threads of one hold up the other.
     """
-    return {**environ, **QUIET, "ENDCAP_HOME": str(home()), "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **environ,
+        **QUIET,
+        "ENDCAP_HOME": str(home()),
+        "SPT_NOENV": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def airflow(environ: Mapping[str, str], *, port: int, shop: str) -> dict[str, str]:
