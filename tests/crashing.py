@@ -86,7 +86,9 @@ def crashing(load: str, under: str = "") -> Iterator[Crash]:
         def crash(home: Path, at: float, *words: str) -> Ended:
             assert parent.stdin and parent.stdout
             print(json.dumps([str(home), at, words]), file=parent.stdin, flush=True)
-            return Ended(*json.loads(parent.stdout.readline()))
+            told = parent.stdout.readline()
+            assert told, f"the process that forks ended: does what it loads still exist? {load}"
+            return Ended(*json.loads(told))
 
         yield crash
         parent.stdin.close()

@@ -19,7 +19,7 @@ from tests.crashing import STRUCK, crashing
 STEPS = (["materialise"], ["examples", "recommender"])
 LOAD = """
 import duckdb, jobs.examples, jobs.materialising, jobs.feast_store, pandas, pyarrow.compute, pyarrow.parquet
-from jobs.features import load_feast
+from jobs.feature_store import load_feast
 load_feast()
 """
 
