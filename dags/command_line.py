@@ -34,6 +34,14 @@ FOLDER = Param(
     description="Absolute path, or s3:// address, of a folder with the shop's files. Empty: the shop's own archive, "
     "which has no new days: scheduled runs then have nothing to fetch, and skip.",
 )
+EXAMPLES = Param(
+    ["recommender", "encoder"],
+    type="array",
+    title="Training sets",
+    items={"type": "string", "enum": ["recommender", "encoder"]},
+    examples=["recommender", "encoder"],
+    description="Which training sets to write.",
+)
 DEFAULTS = {"retries": 1, "retry_delay": timedelta(seconds=30), "execution_timeout": timedelta(hours=3)}
 DONE, WRONG_WORDS, REFUSED = 0, 2, 3
 

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from airflow.sdk import DAG, Param
-from command_line import DEFAULTS, SHOP, CheckParams, CommandLine, Trigger
+from command_line import DEFAULTS, EXAMPLES, SHOP, CheckParams, CommandLine, Trigger
 
 SHOP_NAME = "{{ params.shop }}"
 RETRAIN = '{"shop": {{ params.shop | tojson }}, "models": {{ params.examples | tojson }}}'
@@ -70,14 +70,7 @@ with DAG(
             title="Models",
             description="What is to become of models that learnt from this person.",
         ),
-        "examples": Param(
-            ["recommender", "encoder"],
-            type="array",
-            title="Training sets",
-            items={"type": "string", "enum": ["recommender", "encoder"]},
-            examples=["recommender", "encoder"],
-            description="Which training sets to make again.",
-        ),
+        "examples": EXAMPLES,
     },
 ):
     check_params = CheckParams(task_id="check_params", retries=0)

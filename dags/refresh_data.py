@@ -35,7 +35,7 @@ from itertools import pairwise
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param
-from command_line import DEFAULTS, FOLDER, SHOP, CheckParams, CommandLine, Privacy, Validate, Watch
+from command_line import DEFAULTS, EXAMPLES, FOLDER, SHOP, CheckParams, CommandLine, Privacy, Validate, Watch
 
 from jobs.tables import table, tables
 
@@ -117,14 +117,7 @@ with DAG(
             title="Only what is stale",
             description="Only days that are missing, or whose inputs changed since. Runs of a partition always do so.",
         ),
-        "examples": Param(
-            ["recommender", "encoder"],
-            type="array",
-            title="Training sets",
-            items={"type": "string", "enum": ["recommender", "encoder"]},
-            examples=["recommender", "encoder"],
-            description="Which training sets to write.",
-        ),
+        "examples": EXAMPLES,
     },
 ):
     check_params = CheckParams(task_id="check_params", retries=0)

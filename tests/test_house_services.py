@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from jobs.house import processes
+from jobs.console import Problem
+from jobs.house import processes, services
 from jobs.house.services import USERS, free_port
 
 pytestmark = pytest.mark.long
@@ -140,6 +141,14 @@ def test_mlflow_shows_nothing_to_nobody_and_lets_the_administrator_alone_write(h
     assert written == {"admin": 200, "reviewer": 403, "viewer": 403}
     secrets = ("mlflow/accounts.ini", "mlflow/accounts.db")
     assert {name: (house.home / name).stat().st_mode & 0o077 for name in secrets} == dict.fromkeys(secrets, 0)
+
+
+def test_passwords_that_mlflow_does_not_know_are_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENDCAP_HOME", str(house.home))
+    record = services.record_of("mlflow")
+    assert record is not None
+    with pytest.raises(Problem, match=r"does not take the user 'reviewer' \(HTTP 401\)"):
+        services._acquaint(record, dict.fromkeys(USERS, "another password"))
 
 
 def listening(pids: set[int]) -> set[str]:

@@ -197,7 +197,7 @@ def _acquaint(record: Record, passwords: Mapping[str, str]) -> None:
         try:
             _direct.open(request, timeout=30).close()
         except urllib.error.HTTPError as refusal:
-            if json.loads(refusal.read() or b"{}").get("error_code") != "RESOURCE_ALREADY_EXISTS":
+            if b"RESOURCE_ALREADY_EXISTS" not in refusal.read():
                 raise Problem(
                     f"MLflow does not take the user '{user}' (HTTP {refusal.code})",
                     where=record.log,
