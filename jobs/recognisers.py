@@ -1,10 +1,10 @@
-"""What counts as personal in a text, as data: kinds with a Java pattern, the context it needs, and its checksum.
+"""What counts as personal in a text, as data: kinds with a Java pattern, where it may begin, its context and checksum.
 
-`jobs.scrubbing` runs them on Spark, turn by turn. A turn is one alternation behind a gate (is there an "@", a digit, a
-Han character at all?) and a guard (where may it begin?): most texts pass most turns at the cost of the gate. Within a
-turn the earlier kind wins where two begin at the same character. A pattern holds no capturing group. `before` is
-context that must stand in front, and stays. Lists of thousands of names are in no pattern: their words are looked up
-(`labels`), and the pattern sees the label before the word.
+`jobs.scrubbing` has them sought, turn by turn. A pattern is tried where one of its words stands, or one of the
+characters that it may begin with, in texts that hold what it needs: most texts pass most kinds at the cost of a look at
+each character. Within a turn the earlier kind wins where two begin at the same character; what an earlier turn has
+found is no longer there for the later ones. A pattern holds no capturing group. Lists of thousands of names are in no
+pattern: their words are looked up (`labels`), and the pattern sees the label before the word.
 
 Made for a shop: order numbers, article numbers, sizes, prices and years are no persons' data. A number that says of
 itself that it is an order's is shielded (kind `KEPT`). Nationality, religion and the days of events stay.
@@ -21,7 +21,7 @@ from functools import cache
 KEPT = "KEPT"
 """The kind of what looks personal and is the shop's own: it is matched so that nothing else matches it."""
 
-LABELS = "\x11-\x1d"
+LABELS = "\x11-\x1e"
 """Characters that stand before words which lists know, as a range of a class (`labels`): controls of ASCII, which are
 taken out of texts before."""
 
@@ -49,12 +49,31 @@ IBAN_LENGTHS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """One way in which personal data is written: the kind it is of, a Java pattern, what stands before, a checksum."""
+    """One way in which personal data is written: what kind of data it is, and a Java pattern of it."""
 
     name: str
     pattern: str
+    words: str = ""
+    """Words, separated by '|', in any case, with one of which it begins: before `before` if there is one, else before
+    `pattern`."""
+    first: str = ""
+    """Without `words`: the class of characters that it may begin with."""
     before: str = ""
+    """A pattern of what stands in front, and stays."""
+    holds: str = ""
+    """A class of characters of which the text must hold one, or it is not looked for."""
+    digits: int = 0
+    """... and so many digits in a row, with at most two of " .-/()" between one and the next."""
+    beside: str = ""
+    """... and one of these words, separated by '|', in any case; of one with "-" in front, a word that ends so."""
     checksum: str = ""
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """What stands in front, and what is found, as Java patterns."""
+        words = _any(self.words) if self.words else ""
+        announced = bool(self.before)
+        return (words + self.before if announced else "", self.pattern if announced else words + self.pattern)
 
 
 def trie(words: Iterable[str]) -> str:
@@ -105,23 +124,12 @@ def trie(words: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """Kinds that are looked for together: where the text holds one of `needs` and matches `gate` (what is empty asks
-    for nothing), from each place that `guard` allows."""
+    """Kinds that are looked for together, nowhere behind a character of the class `behind`."""
 
-    gate: str
-    guard: str
+    behind: str
     kinds: tuple[Kind, ...]
-    needs: tuple[str, ...] = ()
     labelled: bool = False
-    """The words that lists know bear their label (`labels`) while this turn looks; it does not look where no list says
-    of a word that it may begin a name, unless the text matches `beside`."""
-    beside: str = ""
-
-    @property
-    def pattern(self) -> str:
-        """One alternation; its capturing groups are, kind by kind, `before` where there is one, and what is found."""
-        each = "|".join((f"({k.before})" if k.before else "") + f"({k.pattern})" for k in self.kinds)
-        return f"{self.guard}(?:{each})"
+    """Words that lists know bear their label (`labels`) while this turn looks."""
 
 
 def _any(words: str) -> str:
@@ -133,15 +141,20 @@ def _words(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
+def _behind(words: Iterable[str]) -> str:
+    """A look back at one of these endings: one of each length costs a step, one of many lengths a step for each."""
+    lengths: dict[int, list[str]] = {}
+    for word in sorted(words):
+        lengths.setdefault(len(word), []).append(word)
+    return f"(?:{'|'.join(f'(?<={trie(same)})' for _, same in sorted(lengths.items()))})"
+
+
 # What a standard defines ----------------------------------------------------------------------
 
 _A, _Z = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"  # no letter or digit of ASCII in front, behind
-_IBAN = "|".join(
-    rf"(?:{'|'.join(countries.split())})\d{{2}}(?: ?[A-Z0-9]){{{length - 4}}}"
-    for length, countries in IBAN_LENGTHS.items()
-)
 _WEB_END = r"[^\s<>\"'，。；！？（）\x0e-\x10]"
 _TOKEN = r"(?:[a-z_\-]*(?:token|key|sig|auth|code|session|password)=)"  # noqa: S105 - a name, not a secret
+_RESIDENT_ID = rf"\d{{17}}[0-9Xx]{_Z}"
 _CARD = "|".join(  # ISO/IEC 7812: the ranges that are issued, and their lengths
     (
         r"4\d{3}[ \-]?\d{4}[ \-]?\d{4}[ \-]?\d{4}(?:\d{3})?",
@@ -155,31 +168,47 @@ _CARD = "|".join(  # ISO/IEC 7812: the ranges that are issued, and their lengths
 )
 
 WEB = Turn(
-    "",
-    r"(?<![A-Za-z0-9._%+\-@])(?=[A-Za-z0-9._%+\-])",
+    r"[A-Za-z0-9._%+\-@]",
     (
         # An address of the web may hold an e-mail address, so it comes first.
-        Kind("URL", rf"(?i:(?:(?:https?|ftp)://|www\.){_WEB_END}++)"),
-        Kind("EMAIL", r"(?i:[a-z0-9._%+\-]++@[a-z0-9\-]+(?:\.[a-z0-9\-]+)*\.[a-z]{2,})"),
-        # A link without a scheme that carries a token.
+        Kind("URL", rf"{_WEB_END}++", words="http://|https://|ftp://|www."),
         Kind(
-            "URL", rf"(?i:[a-z0-9\-]++(?:\.[a-z0-9\-]++)++/(?:(?![?&#]{_TOKEN}){_WEB_END})*+[?&#]{_TOKEN}{_WEB_END}++)"
+            "EMAIL",
+            r"(?i:[a-z0-9._%+\-]++@[a-z0-9\-]+(?:\.[a-z0-9\-]+)*\.[a-z]{2,})",
+            first=r"[A-Za-z0-9._%+\-]",
+            holds="@",
+        ),
+        Kind(  # a link without a scheme that carries a token
+            "URL",
+            rf"(?i:[a-z0-9\-]++(?:\.[a-z0-9\-]++)++/(?:(?![?&#]{_TOKEN}){_WEB_END})*+[?&#]{_TOKEN}{_WEB_END}++)",
+            first=r"[A-Za-z0-9\-]",
+            holds="=",
         ),
     ),
-    needs=("@", "://", "www.", "WWW.", "="),
 )
-LONG = Turn(  # twelve digits, or as many letters and digits as the shortest account number has
-    r"\d(?:(?:[ \-]?\d){11}|\d(?<=[A-Za-z]{2}\d\d)(?: ?[A-Za-z0-9]){11})",
-    r"(?<![0-9A-Za-z])(?=\d|[A-Za-z]{2}\d\d)",
+LONG = Turn(
+    r"[0-9A-Za-z]",
     (
-        Kind("IBAN", rf"(?i:(?=[A-Z]{{2}})(?:{_IBAN}){_Z})", checksum="iban"),
-        Kind("RESIDENT_ID", rf"\d{{17}}[0-9Xx]{_Z}", checksum="resident_id"),
+        *(
+            Kind(
+                "IBAN",
+                rf"\d{{2}}(?: ?[A-Za-z0-9]){{{length - 4}}}{_Z}",
+                words="|".join(countries.split()),
+                digits=2,
+                checksum="iban",
+            )
+            for length, countries in IBAN_LENGTHS.items()
+        ),
+        Kind("RESIDENT_ID", _RESIDENT_ID, first=r"\d", digits=17, checksum="resident_id"),
         Kind(  # where the text says that it is a card, any length that ISO/IEC 7812 allows
             "CARD",
-            r"(?=\d(?:[ \-]?\d){11,18}(?!\d))(?<=(?i:card|卡|visa|amex|\bcc)[^\d<]{0,24})\d(?:[ \-]?\d){11,18}(?!\d)",
+            rf"(?!{_RESIDENT_ID})\d(?:[ \-]?\d){{11,18}}(?!\d)",
+            words="card|mastercard|卡|visa|amex|cc",
+            before=r"[^\d<]{0,24}",
+            digits=12,
             checksum="luhn",
         ),
-        Kind("CARD", rf"(?<![.\-])(?:{_CARD})(?![0-9A-Za-z]|[.\-]\d)", checksum="card"),
+        Kind("CARD", rf"(?<![.\-])(?:{_CARD})(?![0-9A-Za-z]|[.\-]\d)", first=r"\d", digits=12, checksum="card"),
     ),
 )
 
@@ -220,10 +249,10 @@ _JOIN = (
     r"and|the|le|les|el|los|las|et|e|y|u\.|ul\.)"
 )
 _HOUSE = r"\d{1,6}(?:[A-Za-z]|/\d{1,4}|-\d{1,4})?"
-_SURE_TYPE = _any("street|road|avenue|boulevard|blvd|lane|terrace|crescent")
+_SURE_TYPES = "street|road|avenue|boulevard|blvd|lane|terrace|crescent"
 _SUFFIXES = importlib.import_module("faker.providers.address.en_US").Provider.street_suffixes
-_TYPE = _any(
-    "|".join(
+_TYPES = "|".join(
+    sorted(
         {suffix.lower() for suffix in _SUFFIXES}
         - _words(
             "port ports key keys light lights line point points station stations mill mills mount cape center",
@@ -238,12 +267,11 @@ _TYPE = _any(
         )
     )
 )
-_AT_ONCE = (  # who goes somewhere, and where to: behind these words even a street in small letters is one
-    _any(
-        "live|lives|living|lived|located|reside|resides|send|sent|ship|shipped|deliver|delivered|moved|meet|drops|drop|return"
-    )
-    + r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|to)) "
+_GOES = (  # who goes somewhere, and where to
+    "live|lives|living|lived|located|reside|resides|send|sent|ship|shipped|deliver|delivered|moved|meet|drops|drop|return"
 )
+_AT_ONCE = r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|to)) "
+"""... and where to at once: then even a street in small letters is one."""
 _GOODS = (  # what stands between a number and a word that could be a street, where goods are spoken of
     "(?!"
     + _any(
@@ -252,15 +280,19 @@ _GOODS = (  # what stands between a number and a word that could be a street, wh
     )
     + r"\b)"
 )
-_ENDS = (
-    r"(?<=straße|strasse|str\.|straat|gata|gatan|gade|veien|vegen|vei|vej|vägen|weg|laan|plein|platz|utca|útja|katu|tie|kuja|"
-    r"gasse|allee|ring|damm|ufer|kade|gracht|singel|dreef|hof|backen|gränd|stien|ulice|ská|ého|nbd)"
+_STREET_ENDS = _words(
+    "straße strasse straat gata gatan gade veien vegen vei vej vägen weg laan plein platz utca útja katu tie kuja",
+    "gasse allee ring damm ufer kade gracht singel dreef hof backen gränd stien ulice ská ého nbd",
 )
-_STARTS = _any(
+_ENDS = _behind(_STREET_ENDS)
+_ENDING = "|".join(f"-{end}" for end in sorted(_STREET_ENDS))
+_STREETS = (
     "rue|av|avda|avenue|avenida|calle|via|viale|corso|piazza|rua|rúa|plaza|strada|boulevard|bd|chemin|allée|impasse|"
     "quai|carrer|paseo|camino|travessa|largo|c/|ul|ulica|postbox|postboks|pl|trg|πλατεία|οδός|λεωφόρος"
 )
-_UNIT = rf"{_any('apt|apartment|suite|unit|flat|room|floor|box|ste')}\.?\s?#?\s?\d{{1,5}}[A-Za-z]?(?!\w)"
+_STARTS = _any(_STREETS)
+_UNITS = "apt|apartment|suite|unit|flat|room|floor|box|ste"
+_UNIT = rf"{_any(_UNITS)}\.?\s?#?\s?\d{{1,5}}[A-Za-z]?(?!\w)"
 _PLACE = rf"[,\s?]{{1,6}}+(?:{_CAP}|{_JOIN}|nan|\d{{1,4}}|\(\p{{Lu}}\p{{L}}+\))"
 _TAIL = (
     rf"(?:[,\s?]{{1,7}}{_UNIT})?"
@@ -270,180 +302,240 @@ _TAIL = (
 _PLACES = r"(?:, ?\p{L}{2,20}(?: \p{L}{2,20})?(?=[,.\n]|$)){0,3}"  # small letters, so only up to a mark
 _WORDS = rf"(?:(?:{_CAP}|{_JOIN}) ){{0,3}}{_CAP}"
 _ANY_WORDS = r"(?:[\p{L}.’'\-]{1,20} ){1,4}"
-_AT = (
-    r"(?:(?i:address|adresse)(?i: is| to|es, here they are)?|"
-    + _any(
-        "live|lives|living|lived|located|reside|resides|is|are|was|send|sent|ship|shipped|deliver|delivered|moved|meet|drops|"
-        "drop|return|taxi|enter|side|corner|home|user"
-    )
-    + r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|on|in|to|of)(?: user:| the)?))[:?]{0,2}\s{1,2}"
-)
+_STAYS = f"{_GOES}|is|are|was|taxi|enter|side|corner|home|user"
+_AT = r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|on|in|to|of)(?: user:| the)?)[:?]{0,2}\s{1,2}"
+_ADDRESS_IS = r"(?i: is| to|es, here they are)?[:?]{0,2}\s{1,2}"
 
 HEX = Turn(
-    r"[:\-](?<=[0-9A-Fa-f][:\-])(?:(?<=:)[0-9A-Fa-f:]|(?<=-)[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-)",
-    r"(?=[0-9A-Fa-f])(?<![0-9A-Za-z])",
+    r"[0-9A-Za-z]",
     (
-        Kind("MAC", rf"(?:[0-9A-Fa-f]{{2}}:){{5}}[0-9A-Fa-f]{{2}}{_Z}"),
-        Kind("MAC", rf"(?=[0-9\-]*[A-Fa-f])(?:[0-9A-Fa-f]{{2}}-){{5}}[0-9A-Fa-f]{{2}}{_Z}"),
-        Kind("IP", rf"(?<!:)(?:{_HEX}:){{7}}{_HEX}(?![0-9A-Za-z:])"),
+        Kind(
+            "MAC",
+            rf"(?:[0-9A-Fa-f]{{2}}:){{5}}[0-9A-Fa-f]{{2}}{_Z}",
+            first="[0-9A-Fa-f]",
+            holds=":",
+        ),
+        Kind(
+            "MAC",
+            rf"(?=[0-9\-]*[A-Fa-f])(?:[0-9A-Fa-f]{{2}}-){{5}}[0-9A-Fa-f]{{2}}{_Z}",
+            first="[0-9A-Fa-f]",
+            holds=r"\-",
+        ),
+        Kind("IP", rf"(?<!:)(?:{_HEX}:){{7}}{_HEX}(?![0-9A-Za-z:])", first="[0-9A-Fa-f]", holds=":"),
         Kind(  # RFC 5952: a run of zeros is left out; at least two groups remain
             "IP",
             rf"(?<!:)(?=[0-9A-Fa-f:]{{0,39}}\d){_HEX}(?::{_HEX}){{0,5}}::(?:{_HEX}(?::{_HEX}){{0,5}})?(?![0-9A-Za-z:])",
+            first="[0-9A-Fa-f]",
+            holds=":",
         ),
-    ),
-    needs=(":", "-"),
-)
-_TOLD: tuple[Kind, ...] = (
-    Kind(
-        KEPT,
-        r"(?=[A-Za-z0-9\-_/]*\d)[A-Za-z0-9][A-Za-z0-9\-_/]{3,29}(?![0-9A-Za-z@])",
-        before=_any(
-            "order|invoice|tracking|waybill|parcel|shipment|item|article|art|sku|part|model|serial|isbn|ean|upc|"
-            "gtin|mpn|product|batch|lot|ref|reference|ticket|case|version"
-        )
-        + rf"(?:\s?{_any('number|no|num|nr|id|code')}\.?){{0,2}}[\s:#]{{1,3}}",
-    ),
-    Kind("ADDRESS", r"(?i:(?:psc|unit|cmr) \d{1,5},? box \d{1,5}(?:\s+[adf]po a[aep] \d{5}(?:-\d{4})?)?)"),
-    Kind(
-        "ADDRESS",
-        rf"(?i:the corner of) (?:(?:{_CAP}|{_JOIN}|\d{{1,6}}) ){{1,6}}and "
-        rf"(?:(?:{_CAP}|\d{{1,6}}|{_JOIN}) ){{0,4}}(?:{_CAP}(?: \d{{1,4}}(?!\d))?)",
-    ),
-    Kind(
-        "SSN",
-        r"(?!000|666)\d{3}[ \-]?(?!00)\d{2}[ \-]?(?!0000)\d{4}(?!\d)",
-        before=_any("ssn|social security") + r"[^\d<\n]{0,24}",
-    ),
-    Kind(
-        "LICENCE",
-        r"(?=[A-Z]{0,3}\d)[A-Z]{0,3}[0-9][0-9A-Z\-]{4,17}(?![0-9A-Za-z])",
-        before=r"(?i:driv(?:er'?s?|ing) licen[cs]e)[^\d<\n]{0,20}?(?<![A-Za-z0-9])",
-    ),
-    Kind("PASSPORT", rf"[A-Z]{{0,2}}\d{{6,9}}{_Z}", before=r"(?i:passport)[^\d<\n]{0,20}?(?<![A-Za-z0-9])"),
-    Kind(
-        "PLATE",
-        rf"(?=[A-Z \-]{{0,6}}\d)[A-ZÄÖÜ0-9]{{1,4}}(?:[ \-][A-Z0-9]{{1,4}}){{0,3}}{_Z}",
-        before=_any(
-            "license plate|licence plate|license plates|licence plates|number plate|car plate|plate number|plate no|"
-            "registration number|registration plate|car registration|car reg|kennzeichen"
-        )
-        + r"\.?(?: number)?(?: is| was)?[\s:#]{0,3}",
-    ),
-    Kind(
-        "BIRTHDATE",
-        rf"(?:{_DATE}|(?:19|20)\d\d(?!\d))",
-        before=_any("born|born on|born in|birthdate|birth date|date of birth|birthday|dob|d.o.b|d.o.b.")
-        + r"(?: is| was)?[\s:,]{0,3}(?:the |on )?",
-    ),
-    Kind(
-        "AGE",
-        rf"{_ADULT}\b(?!\.\d|%)(?=\s?(?:[.,;!?\n]|$|(?:and|but|years?)\b))",
-        before=_any(
-            "turns|turned|turning|i am now|i'm now|he was|she was|i was|i am|i'm|he is|she is|he's|she's|age|aged|age:|"
-            "age of|age is"
-        )
-        + " ",
-    ),
-    Kind(
-        "ADDRESS",
-        r"(?=[A-Za-z \-]{0,4}\d)[A-Za-z0-9]{2,6}(?:[ \-][A-Za-z0-9]{2,4})?(?![A-Za-z0-9])",
-        before=_any("zip|zip code|zipcode|post code|postcode|postal code") + r"(?: is)?[\s:#]{1,3}",
-    ),
-    Kind(
-        "PHONE",
-        rf"\+?(?:\(\+?\d{{1,4}}\)[ .\-]?)?\d(?:[ .\-/]?\(?\d\)?){{5,11}}{_EXTENSION}(?!\d)",
-        before=r"(?:"
-        + _any("phone|telephone|mobile|cell|tel|desk|fax|whatsapp|sms")
-        + r"(?![A-Za-z])(?i:[\s:.#]|number|no\.|is|nr){0,5}|"
-        + _any("call|calling|ring|text|contact|reach|answering|messages|registered|dial|number")
-        + r"(?![A-Za-z])(?i: (?:me|us|him|her|back|is|at|on|to|under|the|my|number|mobile|phone|cell)){0,4}[\s:]{1,2})",
     ),
 )
 TOLD = Turn(  # numbers that the words before them explain
-    r"\d[\dA-Z \-./()]",
-    "(?<![A-Za-z])(?="
-    + _any(
-        "order|invoice|tracking|waybill|parcel|shipment|item|article|art|sku|part|model|serial|isbn|ean|upc|gtin|"
-        "mpn|product|batch|lot|ref|ticket|case|version|ssn|social|driv|passport|licen|number|car|plate|registration|"
-        "kennzeichen|born|birth|date|dob|d.o.b|just|i am|i'm|he was|she was|i was|aged|zip|post|phone|tele|tel|"
-        "mobile|cell|desk|fax|call|ring|text|whatsapp|contact|reach|answering|messages|registered|"
-        "dial|sms|turn|age|he is|she is|he's|she's|psc|unit|cmr|the corner"
-    )
-    + ")",
-    _TOLD,
-)
-NUMBERED = Turn(  # what begins with a digit, and says by its form what it is
-    r"\d",
-    r"(?=[0-9+(])(?<![0-9A-Za-z])",
+    r"[A-Za-z]",
     (
-        Kind("SSN", r"(?<!-)(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![0-9\-])"),
-        Kind("IP", rf"(?<!\.)(?:{_OCTET}\.){{3}}{_OCTET}(?![0-9]|\.[0-9])"),
-        Kind("BIRTHDATE", rf"{_DATE}(?=\s?(?:出生|生人|生日))"),
         Kind(
-            "AGE",
-            rf"(?<!\.){_ADULT}(?=[ \-]?(?i:years?[ \-]old|years of age|y/?o\b|y\.o\.|yrs?[ \-]?old)(?! {_RIPE}))",
+            KEPT,
+            r"(?=[A-Za-z0-9\-_/]*\d)[A-Za-z0-9][A-Za-z0-9\-_/]{3,29}(?![0-9A-Za-z@])",
+            words="order|invoice|tracking|waybill|parcel|shipment|item|article|art|sku|part|model|serial|isbn|ean|upc|"
+            "gtin|mpn|product|batch|lot|ref|reference|ticket|case|version",
+            before=rf"(?:\s?{_any('number|no|num|nr|id|code')}\.?){{0,2}}[\s:#]{{1,3}}",
+            digits=1,
         ),
-        Kind("PHONE", rf"(?<![.\-])(?:{_PHONE}){_EXTENSION}(?![0-9A-Za-z]|[.\-]\d)"),
-        Kind("PHONE", rf"\d{{2,4}}(?:[ .\-]\d{{2,4}}){{2,4}}{_EXTENSION}(?=\s(?i:office|mobile|fax|cell|home)\b)"),
         Kind(
             "ADDRESS",
-            rf"(?={_HOUSE}(?:, | )[\p{{L}}\d])(?:"
-            + "|".join(
-                (
-                    rf"{_HOUSE} (?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}",
-                    rf"(?:{_HOUSE},? ){{1,2}}(?:"
-                    + "|".join(
-                        (
-                            rf"{_STARTS}\.? {_WORDS}(?: \d{{1,4}}\.?(?!\d))?",
-                            rf"{_GOODS}(?:(?:{_CAP}|{_JOIN}) ){{1,4}}{_TYPE}\b\.?(?: \d{{1,4}}(?!\d))?",
-                            rf"(?:\p{{L}}{{3,20}} ){{1,2}}{_SURE_TYPE}\b",
-                            rf"{_GOODS}{_ANY_WORDS}?(?:\d{{1,5}}\.?)?[,\s?]{{1,7}}{_UNIT}",
-                            rf"(?:(?:{_CAP}|{_JOIN}) ){{0,3}}\p{{Lu}}\p{{L}}++(?= \d){_ENDS} \d{{1,4}}[a-z]?(?!\d)",
-                            rf"{_WORDS} \d{{1,4}}\.?(?=\s*\n[\s?]*(?:{_UNIT}|\p{{Lu}}))",
-                        )
-                    )
-                    + rf"){_TAIL}",
-                )
+            r"\d{1,5},? (?i:box \d{1,5}(?:\s+[adf]po a[aep] \d{5}(?:-\d{4})?)?)",
+            words="psc |unit |cmr ",
+            digits=2,
+        ),
+        Kind(
+            "ADDRESS",
+            rf" (?:(?:{_CAP}|{_JOIN}|\d{{1,6}}) ){{1,6}}and "
+            rf"(?:(?:{_CAP}|\d{{1,6}}|{_JOIN}) ){{0,4}}(?:{_CAP}(?: \d{{1,4}}(?!\d))?)",
+            words="the corner of",
+            digits=1,
+        ),
+        Kind(
+            "SSN",
+            r"(?!000|666)\d{3}[ \-]?(?!00)\d{2}[ \-]?(?!0000)\d{4}(?!\d)",
+            words="ssn|social security",
+            before=r"[^\d<\n]{0,24}",
+            digits=9,
+        ),
+        Kind(
+            "LICENCE",
+            r"(?=[A-Z]{0,3}\d)[A-Z]{0,3}[0-9][0-9A-Z\-]{4,17}(?![0-9A-Za-z])",
+            words="driver|drivers|driver's|driver'|driving",
+            before=r"(?i: licen[cs]e)[^\d<\n]{0,20}?(?<![A-Za-z0-9])",
+            digits=1,
+        ),
+        Kind(
+            "PASSPORT",
+            rf"[A-Z]{{0,2}}\d{{6,9}}{_Z}",
+            words="passport",
+            before=r"[^\d<\n]{0,20}?(?<![A-Za-z0-9])",
+            digits=6,
+        ),
+        Kind(
+            "PLATE",
+            rf"(?=[A-Z \-]{{0,6}}\d)[A-ZÄÖÜ0-9]{{1,4}}(?:[ \-][A-Z0-9]{{1,4}}){{0,3}}{_Z}",
+            words="license plate|licence plate|license plates|licence plates|number plate|car plate|plate number|"
+            "plate no|registration number|registration plate|car registration|car reg|kennzeichen",
+            before=r"\.?(?: number)?(?: is| was)?[\s:#]{0,3}",
+            digits=1,
+        ),
+        Kind(
+            "BIRTHDATE",
+            rf"(?:{_DATE}|(?:19|20)\d\d(?!\d))",
+            words="born|born on|born in|birthdate|birth date|date of birth|birthday|dob|d.o.b|d.o.b.",
+            before=r"(?: is| was)?[\s:,]{0,3}(?:the |on )?",
+            digits=1,
+        ),
+        Kind(
+            "AGE",
+            rf"{_ADULT}\b(?!\.\d|%)(?=\s?(?:[.,;!?\n]|$|(?:and|but|years?)\b))",
+            words="turns|turned|turning|i am now|i'm now|he was|she was|i was|i am|i'm|he is|she is|he's|she's|age|"
+            "aged|age:|age of|age is",
+            before=" ",
+            digits=1,
+        ),
+        Kind(
+            "ADDRESS",
+            r"(?=[A-Za-z \-]{0,4}\d)[A-Za-z0-9]{2,6}(?:[ \-][A-Za-z0-9]{2,4})?(?![A-Za-z0-9])",
+            words="zip|zip code|zipcode|post code|postcode|postal code",
+            before=r"(?: is)?[\s:#]{1,3}",
+            digits=1,
+        ),
+        *(
+            Kind(
+                "PHONE",
+                rf"\+?(?:\(\+?\d{{1,4}}\)[ .\-]?)?\d(?:[ .\-/]?\(?\d\)?){{5,11}}{_EXTENSION}(?!\d)",
+                words=words,
+                before=r"(?![A-Za-z])" + before,
+                digits=6,
             )
-            + ")",
+            for words, before in (
+                ("phone|telephone|mobile|cell|tel|desk|fax|whatsapp|sms", r"(?i:[\s:.#]|number|no\.|is|nr){0,5}"),
+                (
+                    "call|calling|ring|text|contact|reach|answering|messages|registered|dial|number",
+                    r"(?i: (?:me|us|him|her|back|is|at|on|to|under|the|my|number|mobile|phone|cell)){0,4}[\s:]{1,2}",
+                ),
+            )
+        ),
+    ),
+)
+_BORN = "(?:出生|生人|生日)"
+_OLD = r"[ \-]?(?i:years?[ \-]old|years of age|y/?o\b|y\.o\.|yrs?[ \-]?old)"
+_WHICH = r"\s(?i:office|mobile|fax|cell|home)\b"
+NUMBERED = Turn(  # what begins with a digit, and says by its form what it is
+    r"[0-9A-Za-z]",
+    (
+        Kind(
+            "SSN",
+            r"(?<!-)(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![0-9\-])",
+            first=r"\d",
+            holds=r"\-",
+            digits=9,
+        ),
+        Kind("IP", rf"(?<!\.)(?:{_OCTET}\.){{3}}{_OCTET}(?![0-9]|\.[0-9])", first=r"\d", holds=r"\.", digits=4),
+        Kind("BIRTHDATE", rf"{_DATE}(?=\s?{_BORN})", first=r"\d", holds="生"),
+        Kind("AGE", rf"(?<!\.){_ADULT}(?={_OLD}(?! {_RIPE}))", first="[1-9]", beside="year|years|y|yo|yr|yrs"),
+        Kind(
+            "PHONE",
+            rf"(?<![.\-])(?:{_PHONE}){_EXTENSION}(?![0-9A-Za-z]|[.\-]\d)",
+            first="[0-9+(]",
+            digits=6,
+        ),
+        Kind(
+            "PHONE",
+            rf"\d{{2,4}}(?:[ .\-]\d{{2,4}}){{2,4}}{_EXTENSION}(?={_WHICH})",
+            first=r"\d",
+            digits=6,
+            beside="office|mobile|fax|cell|home",
+        ),
+        Kind("ADDRESS", rf"{_HOUSE} (?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}", first=r"\d", holds="[xX]", digits=1),
+        *(
+            Kind(
+                "ADDRESS",
+                rf"(?={_HOUSE}(?:, | )[\p{{L}}\d])(?:{_HOUSE},? ){{1,2}}{street}{_TAIL}",
+                first=r"\d",
+                holds=holds,
+                beside=beside,
+            )
+            for street, holds, beside in (
+                (rf"{_STARTS}\.? {_WORDS}(?: \d{{1,4}}\.?(?!\d))?", "", _STREETS),
+                (
+                    rf"{_GOODS}(?:(?:{_CAP}|{_JOIN}) ){{1,4}}{_any(_TYPES)}\b\.?(?: \d{{1,4}}(?!\d))?",
+                    r"\p{Lu}",
+                    _TYPES,
+                ),
+                (rf"(?:\p{{L}}{{3,20}} ){{1,2}}{_any(_SURE_TYPES)}\b", "", _SURE_TYPES),
+                (rf"{_GOODS}{_ANY_WORDS}?(?:\d{{1,5}}\.?)?[,\s?]{{1,7}}{_UNIT}", "", _UNITS),
+                (
+                    rf"(?:(?:{_CAP}|{_JOIN}) ){{0,3}}\p{{Lu}}\p{{L}}++(?= \d){_ENDS} \d{{1,4}}[a-z]?(?!\d)",
+                    "",
+                    _ENDING,
+                ),
+                (rf"{_WORDS} \d{{1,4}}\.?(?=\s*\n[\s?]*(?:{_UNIT}|\p{{Lu}}))", r"\n", ""),
+            )
         ),
     ),
 )
 STREET = Turn(  # addresses that begin with a word
-    r"\d",
-    r"(?<![\p{L}\p{N}])(?=\p{Lu}|"
-    + _any(
-        "psc|unit|cmr|apo|dpo|fpo|po box|p.o|p o|the corner|address|adresse|live|living|located|reside|is|are|was|"
-        "send|sent|ship|deliver|moved|meet|drop|return|taxi|enter|side|corner|home|street|user|with|rue|av|calle|"
-        "via|corso|piazza|rua|rúa|plaza|ul|trg|apt|apartment|suite"
-    )
-    + ")",
+    r"[\p{L}\p{N}]",
     (
-        Kind("ADDRESS", r"(?:US[A-Z]{2} \p{Lu}\p{L}+\s+)?(?i:[adf]po a[aep]) \d{5}(?:-\d{4})?"),
-        Kind("ADDRESS", rf"(?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}"),
+        Kind(
+            "ADDRESS",
+            r"(?:US[A-Z]{2} \p{Lu}\p{L}+\s+)?(?i:[adf]po a[aep]) \d{5}(?:-\d{4})?",
+            first="[UADFadf]",
+            digits=5,
+            beside="apo|dpo|fpo",
+        ),
+        Kind("ADDRESS", rf"(?i:p\.? ?o\.? ?box) \d{{1,6}}{_TAIL}", first="[Pp]", holds="[xX]", digits=1),
         Kind(
             "ADDRESS",
             rf"{_HOUSE} {_GOODS}(?!{_MONTH}\b){_ANY_WORDS}\d{{1,4}}(?![\d%])\.?"
             rf"(?=\s?(?:[.,;!?\n]|$)|\s(?i:st|street|apt|suite)\b){_TAIL}",
+            words=_GOES,
             before=_AT_ONCE,
+            digits=1,
         ),
-        Kind("ADDRESS", rf"(?:(?:{_HOUSE}) ){{1,3}}{_GOODS}{_WORDS}(?: \d{{1,5}}\.?(?!\d))?{_TAIL}", before=_AT),
+        *(
+            Kind(
+                "ADDRESS",
+                rf"(?:(?:{_HOUSE}) ){{1,3}}{_GOODS}{_WORDS}(?: \d{{1,5}}\.?(?!\d))?{_TAIL}",
+                words=words,
+                before=before,
+                digits=1,
+            )
+            for words, before in ((_STAYS, _AT), ("address|adresse", _ADDRESS_IS))
+        ),
         Kind(
             "ADDRESS",
             rf"(?:{_HOUSE} )?{_ANY_WORDS}\d{{1,5}}\.?(?![\d%]){_TAIL}{_PLACES}",
-            before=r"(?i:address)(?: to| is)?:?\s{1,2}",
+            words="address",
+            before=r"(?: to| is)?:?\s{1,2}",
+            digits=1,
         ),
-        Kind("ADDRESS", rf"{_WORDS} \d{{1,5}}\.?(?![\d%]){_TAIL}", before=_AT),
-        Kind("ADDRESS", rf"{_STARTS}\.? {_WORDS},? \d{{1,4}}(?!\d){_TAIL}"),
+        *(
+            Kind("ADDRESS", rf"{_WORDS} \d{{1,5}}\.?(?![\d%]){_TAIL}", words=words, before=before, digits=1)
+            for words, before in ((_STAYS, _AT), ("address|adresse", _ADDRESS_IS))
+        ),
+        Kind("ADDRESS", rf"\.? {_WORDS},? \d{{1,4}}(?!\d){_TAIL}", words=_STREETS, digits=1),
         Kind(
             "ADDRESS",
             rf"(?:{_CAP} (?:{_JOIN} )?){{0,2}}\p{{Lu}}\p{{L}}++(?= \d){_ENDS} \d{{1,4}}[a-z]?(?!\d){_TAIL}",
+            first=r"\p{Lu}",
+            digits=1,
+            beside=_ENDING,
         ),
-        Kind("ADDRESS", r"(?i:apt|apartment|suite)\.? #?\d{1,4}[A-Za-z]?(?!\w)"),
+        Kind("ADDRESS", r"\.? #?\d{1,4}[A-Za-z]?(?!\w)", words="apt|apartment|suite", digits=1),
         Kind(
             "ADDRESS",
             r"\d{4,6}(?=\s*(?:$|\n))",
+            first=r"\p{Lu}",
             before=rf"(?<=\n[\s?]{{0,5}}){_CAP}(?: {_CAP}){{0,2}}(?: \(\p{{L}}+\))?\s",
+            holds=r"\n",
+            digits=4,
         ),
     ),
 )
@@ -460,42 +552,52 @@ _ROOM = (
 HAN = r"[\u4e00-\u9fff]"
 
 CHINESE = Turn(
-    HAN,
-    r"(?=[\u4e00-\u9fff])",
+    "",
     (
         Kind(
             KEPT,
             r"(?=[A-Za-z0-9\-_/]*\d)[A-Za-z0-9][A-Za-z0-9\-_/]{3,29}",
-            before=rf"(?:订单|单号|运单|快递|货号|型号|商品|条码|编号|发票)(?:号码|编号|单号|号)?{_IS}",
+            words="订单|单号|运单|快递|货号|型号|商品|条码|编号|发票",
+            before=rf"(?:号码|编号|单号|号)?{_IS}",
         ),
-        Kind("LICENCE", rf"[0-9A-Z]{{6,18}}{_Z}", before=rf"(?:驾驶证|驾照)(?:号码?)?{_IS}"),
-        Kind("PASSPORT", rf"[A-Z]{{0,2}}\d{{6,9}}{_Z}", before=rf"护照(?:号码?)?{_IS}"),
+        Kind("LICENCE", rf"[0-9A-Z]{{6,18}}{_Z}", words="驾驶证|驾照", before=rf"(?:号码?)?{_IS}"),
+        Kind("PASSPORT", rf"[A-Z]{{0,2}}\d{{6,9}}{_Z}", words="护照", before=rf"(?:号码?)?{_IS}"),
         Kind(
             "PLATE",
             rf"[{_PROVINCE}][A-HJ-NP-Z][ ·•]?(?=[A-Z]{{0,5}}\d)"
             rf"[A-HJ-NP-Z0-9]{{4}}(?:[A-HJ-NP-Z0-9]{{1,2}}|[挂学警港澳]){_Z}",
+            first=f"[{_PROVINCE}]",
         ),
-        Kind("PLATE", rf"(?=[A-Z]{{0,4}}\d)[A-Z0-9]{{4,8}}{_Z}", before=rf"车牌号?码?{_IS}"),
+        Kind("PLATE", rf"(?=[A-Z]{{0,4}}\d)[A-Z0-9]{{4,8}}{_Z}", words="车牌", before=rf"号?码?{_IS}"),
         Kind(
             "BIRTHDATE",
             rf"(?:{_DATE}|(?:19|20)\d\d(?!\d))",
-            before=rf"(?:出生日期|出生年月日?|出生于?|生日|生于){_IS}",
+            words="出生日期|出生年月|出生年月日|出生|出生于|生日|生于",
+            before=_IS,
         ),
-        Kind("AGE", rf"{_ADULT}(?=岁)", before=rf"(?:我|今年|年龄|本人){_IS}"),
-        Kind("ADDRESS", r"\d{6}(?!\d)", before=rf"(?:邮编|邮政编码){_IS}"),
+        Kind("AGE", rf"{_ADULT}(?=岁)", words="我|今年|年龄|本人", before=_IS),
+        Kind("ADDRESS", r"\d{6}(?!\d)", words="邮编|邮政编码", before=_IS),
         Kind(
             "PHONE",
             rf"\+?\d(?:[ .\-/]?\(?\d\)?){{6,14}}{_EXTENSION}(?!\d)",
-            before=rf"(?:电话|手机号?码?|联系方式|座机|致电){_IS}",
+            words="电话|手机|手机号|手机码|手机号码|联系方式|座机|致电",
+            before=_IS,
+            digits=6,
         ),
         Kind(
             "ADDRESS",
             rf"{_HAN}{{1,24}}?(?:路|街|大街|大道|巷|胡同|弄)(?:{_HAN}{{0,4}})?\d{{1,5}}(?:弄\d{{1,4}})?号{_ROOM}"
             rf"(?:{_HAN}{{2,12}}\d{{1,4}}(?:室|号楼))?",
+            first=HAN,
+            holds="号",
+            digits=1,
         ),
         Kind(
             "ADDRESS",
             rf"{_HAN}{{2,24}}?(?:小区|花园|家园|公寓|新村|新苑|苑|里|村|广场|大厦|庄园)[A-Za-z]?\d{{1,4}}(?:号楼|栋|幢|座|号){_ROOM}",
+            first=HAN,
+            holds="[区园寓村苑里场厦]",
+            digits=1,
         ),
     ),
 )
@@ -576,20 +678,12 @@ _NO_NAMES = _words(  # words with a capital that begin a sentence or a line
 )
 _NOT = f"(?!{trie(_NO_NAMES)}" + r"\b)"
 _PARTICLE = trie(_words("van von de da del della di du dos la le bin ibn al el ter ten den der zu av af y"))
-_FAMILY_END = (  # a look back of one length each costs a step; one of many lengths, a step for each
-    "(?:"
-    + "|".join(
-        f"(?<={trie(endings.split())})"
-        for endings in (
-            "ova eva ová ská ski sky cki cka vić vič ffy kov nov mov rov lov sov tov zov dov bov yev nev",
-            "ssen sson czyk czak enko chuk escu eanu gren ström ényi shev chev",
-            "evich ovich quist kvist",
-            "dóttir shvili lainen",
-            "sdottir opoulos",
-        )
-    )
-    + ")"
+_FAMILY_ENDS = _words(
+    "ova eva ová ská ski sky cki cka vić vič ffy kov nov mov rov lov sov tov zov dov bov yev nev",
+    "ssen sson czyk czak enko chuk escu eanu gren ström ényi shev chev",
+    "evich ovich quist kvist dóttir shvili lainen sdottir opoulos",
 )
+"""Endings of surnames."""
 _FIRM = trie(
     _words(
         "Inc Ltd LLC Llc Corp Corporation Company Co Group Investments Orchestra Insights Street Road Avenue",
@@ -617,9 +711,8 @@ def _end(label: str = "") -> str:
     return rf"(?![\p{{L}}\p{{N}}@_])(?! {label}{_FIRM}\b)"
 
 
-_CAPITAL = r"\p{Lu}\p{Ll}"
 _FOREIGN = r"(?:\p{Lu}[a-z]*+[\u00df-\u024f]\p{L}*+|[\u00c0-\u00de\u0100-\u024f]\p{Ll}\p{L}*+)"
-_OF_PEOPLE = _any(
+_OF_PEOPLE = (
     "address|account|birthday|mother|father|house|home|phone|email|wife|husband|son|daughter|family|friend|name|"
     "kid|kids|child|children|sister|brother|parents|partner|boss|boyfriend|girlfriend|wedding|order|parcel"
 )
@@ -627,166 +720,153 @@ _OF_PEOPLE = _any(
 _WORD = _NOT + _name()
 _MORE = _more(_WORD)
 
+_KIN = _any(
+    "kid|child|son|daughter|wife|husband|brother|sister|mother|father|friend|boss|colleague|partner|"
+    "boyfriend|girlfriend|neighbour|neighbor|uncle|aunt|cousin"
+)
 ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
-    _CAPITAL + "|name",
-    r"(?<![\p{L}\p{N}])(?="
-    + _any(
-        "mr|ms|miss|mx|dr|prof|herr|frau|madame|monsieur|señor|my name|name|called|signed|attn|attention|regards|"
-        "sincerely|cheers|yours|contact|recipient|speak|dear|hi|hello|hey|it's under|said|i'm|i am|by|call me|calls me|"
-        "starring|my|his|her|our|your|maiden|last|first|full"
-    )
-    + ")",
+    r"[\p{L}\p{N}]",
     (
         Kind(
             "NAME",
             rf"{_WORD}{_MORE}{{0,2}}{_end()}",
-            before=_any("mr|mrs|ms|miss|mx|dr|prof|professor|herr|frau|madame|monsieur|señor|señora") + r"\.?[ ]",
+            words="mr|mrs|ms|miss|mx|dr|prof|professor|herr|frau|madame|monsieur|señor|señora",
+            before=r"\.?[ ]",
+            holds=r"\p{Lu}",
         ),
         Kind(
             "NAME",
             r"\p{L}{3,}(?: \p{L}{2,})?(?=\s?(?:[.,;!?\n]|$))",
-            before=r"(?i:my name is|my name's|(?:maiden|last|first|full) name is) ",
+            words="my name is|my name's|maiden name is|last name is|first name is|full name is",
+            before=" ",
         ),
         Kind(
             "NAME",
             rf"{_WORD}{_MORE}{{0,2}}{_end()}",
-            before=r"(?i:my|his|her|our|your) "
-            + _any(
-                "kid|child|son|daughter|wife|husband|brother|sister|mother|father|friend|boss|colleague|partner|"
-                "boyfriend|girlfriend|neighbour|neighbor|uncle|aunt|cousin"
-            )
-            + ",? ",
+            words="my|his|her|our|your",
+            before=f" {_KIN},? ",
+            holds=r"\p{Lu}",
         ),
         Kind(
             "NAME",
             rf"{_WORD}{_MORE}{{0,3}}{_end()}",
-            before=_any(
-                "name is|name:|name|called|named|named him|named her|signed|signed by|attn:|attn|attention:|regards|"
-                "regards,|sincerely|sincerely,|cheers|cheers,|yours|yours,|contact|contact:|recipient:|speak to|"
-                "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by|name?|calls me|call me|"
-                "starring"
-            )
-            + r"\s{1,2}",
+            words="name is|name:|name|called|named|named him|named her|signed|signed by|attn:|attn|attention:|regards|"
+            "regards,|sincerely|sincerely,|cheers|cheers,|yours|yours,|contact|contact:|recipient:|speak to|"
+            "speak with|dear|hi|hi,|hello|hello,|hey|hey,|it's under|said|i'm|i am|by|name?|calls me|call me|"
+            "starring",
+            before=r"\s{1,2}",
+            holds=r"\p{Lu}",
         ),
     ),
 )
 
 
-_ASKS = r", (?:can|could|may|would|will) (?:I|you)\b"
-_DOES = _any(
+_ASKS = "can|could|may|would|will"
+_DOES = (
     "lives|lived|said|says|told|asked|wrote|spent|thinks|wants|loves|is from|is very|moved to|just has to|had given|"
     "shouted|replied|answered|married|was born|began writing"
 )
 
 
-@cache
-def labels() -> dict[str, str]:
-    """The label of each word that a list holds: which lists those are, as one of the characters from `LABELS`."""
-    lists = _lists()
-    held = {
-        word: tuple(name for name, words in lists.items() if word in words) for word in set().union(*lists.values())
-    }
-    kinds = {kind: chr(ord(LABELS[0]) + place) for place, kind in enumerate(sorted(set(held.values())))}
-    return {word: kinds[kind] for word, kind in sorted(held.items())}
+Held = tuple[str, ...]
 
 
 @cache
-def _lists() -> dict[str, frozenset[str]]:
-    return {
+def _held() -> dict[str, Held]:
+    """Which lists hold each word; "end" is that of words that end as surnames do."""
+    lists = {
         "given": listed("first"),
         "family": listed("last"),
         "first": listed("first", words_too=True),
         "last": listed("last", words_too=True),
         "none": frozenset(word for word in _NO_NAMES if word.isalpha()),
     }
+    ends = tuple(_FAMILY_ENDS)
+    return {
+        word: tuple([name for name, words in lists.items() if word in words] + ["end"] * word.endswith(ends))
+        for word in sorted(set().union(*lists.values()))
+    }
 
 
-def _told(*names: str) -> list[str]:
-    """The labels that say: one of these lists holds the word."""
-    held = frozenset().union(*(_lists()[name] for name in names))
-    return sorted({label for word, label in labels().items() if word in held})
+@cache
+def _labels() -> dict[Held, str]:
+    """The character that says of a word which lists hold it."""
+    first, last = (ord(c) for c in LABELS.split("-"))
+    kinds = sorted({*_held().values(), ("end",)})
+    return dict(zip(kinds, map(chr, range(first, last + 1)), strict=False))
 
 
-def beginnings() -> list[str]:
-    """The labels of words that may begin a name."""
-    return _told("given", "family", "first")
+def labels() -> tuple[dict[str, str], dict[str, str]]:
+    """The label of each word that a list holds, and of others by their ending; characters from `LABELS`."""
+    return (
+        {word: _labels()[held] for word, held in _held().items()},
+        {end: _labels()["end",] for end in sorted(_FAMILY_ENDS)},
+    )
 
 
-def _on(name: str) -> str:
-    return f"[{''.join(_told(name))}]"
+def _on(*names: str) -> str:
+    """The class of labels that say: one of these lists holds the word."""
+    return f"[{''.join(label for held, label in _labels().items() if set(names) & set(held))}]"
 
 
 @cache
 def known() -> Turn:
     """Names that lists know, with what is capitalised behind; endings that surnames have; who does as people do."""
-    given, family, first, last = (rf"{_on(name)}\p{{L}}++" for name in ("given", "family", "first", "last"))
+    given, first, last = (rf"{_on(name)}\p{{L}}++" for name in ("given", "first", "last"))
+    family = rf"{_on('family', 'end')}\p{{L}}++"
     none = rf"(?!{_on('none')})"
     word, foreign = none + _name(_LABEL), _LABEL + _FOREIGN
     more, middle = _more(word, _LABEL), r"(?: \p{Lu}\.)?"
     # In a row of many words with capitals, a title, a name is none.
     last_of = rf"{_end(_LABEL)}(?![ \-]{_LABEL}\p{{Lu}}\p{{Ll}}|[ \-]?\d)"
+    begins, end = rf"[{LABELS}\p{{Lu}}]", _end(_LABEL)
     return Turn(
-        _CAPITAL,
-        rf"(?=[{LABELS}\p{{Lu}}])(?<![{_START}{LABELS}])",
+        rf"[{_START}{LABELS}]",
         (
-            Kind("NAME", rf"{given}(?:-{_name(_LABEL)})?+{more}{{0,3}}+{last_of}"),
-            Kind(
-                "NAME",
-                rf"(?:{word}{middle} )?(?:{family}|{_LABEL}\p{{Lu}}\p{{L}}{{2,}}+{_FAMILY_END}){last_of}",
-            ),
-            Kind("NAME", rf"{first}{middle} {last}{last_of}"),
+            Kind("NAME", rf"{given}(?:-{_name(_LABEL)})?+{more}{{0,3}}+{last_of}", first=_on("given")),
+            Kind("NAME", rf"(?:{word}{middle} )?{family}{last_of}", first=begins, holds=_on("family", "end")),
+            Kind("NAME", rf"{first}{middle} {last}{last_of}", first=_on("first"), holds=_on("last")),
             Kind(  # letters that English lacks, in one of two words
-                "NAME", rf"{none}(?:{foreign}{more}{{1,2}}+|{word}{middle} {foreign}){last_of}"
-            ),
-            Kind(  # a line of its own; who does what people do; whose something is
                 "NAME",
-                rf"{word}(?:{more}{{0,2}}{_end(_LABEL)}(?= {_LABEL}{_DOES} |{_ASKS})|(?='s {_LABEL}{_OF_PEOPLE})|"
-                rf"{more}{{1,3}}+(?=\s{{0,2}}\n))",
+                rf"{none}(?:{foreign}{more}{{1,2}}+|{word}{middle} {foreign}){last_of}",
+                first=begins,
+                holds=r"[\u00c0-\u024f]",
             ),
+            # Who does what people do; who asks; whose something is; a line of its own.
+            Kind("NAME", rf"{word}{more}{{0,2}}{end}(?= {_LABEL}{_any(_DOES)} )", first=begins, beside=_DOES),
+            Kind("NAME", rf"{word}{more}{{0,2}}{end}(?=, {_any(_ASKS)} (?:I|you)\b)", first=begins, beside=_ASKS),
+            Kind("NAME", rf"{word}(?='s {_LABEL}{_any(_OF_PEOPLE)})", first=begins, holds="'", beside=_OF_PEOPLE),
+            Kind("NAME", rf"{word}{more}{{1,3}}+(?=\s{{0,2}}\n)", first=begins, holds=r"\n"),
         ),
         labelled=True,
-        beside=rf"\p{{Lu}}\p{{L}}{{2,}}+{_FAMILY_END}|[\u00c0-\u024f]| {_DOES} |{_ASKS}|'s {_OF_PEOPLE}|"
-        r"[\p{L}.]\s{0,2}\n",
     )
-
-
-LABELLED = rf"\p{{Lu}}(?<![{_START}]\p{{Lu}})\p{{L}}++"
-"""A word that a list may know. What stands before is looked at behind a capital letter, not at every place."""
 
 
 @cache
 def chinese_names() -> Turn:
     """Chinese names: a surname of the list and one or two characters, announced, or before a title."""
     provider = importlib.import_module("faker.providers.person.zh_CN").Provider
-    surname = trie(
-        [
-            *provider.last_names,
-            "欧阳",
-            "司马",
-            "诸葛",
-            "上官",
-            "皇甫",
-            "尉迟",
-            "公孙",
-            "慕容",
-            "令狐",
-            "司徒",
-            "端木",
-            "东方",
-        ]
-    )
+    surnames = [
+        *provider.last_names,
+        *("欧阳", "司马", "诸葛", "上官", "皇甫", "尉迟", "公孙", "慕容", "令狐", "司徒", "端木", "东方"),
+    ]
+    surname, titles = trie(surnames), "(?:先生|女士|小姐|太太|师傅|老师|经理)"
     behind = r"(?=$|[\s,，。.!！?？;；:：、）)(（\"”<]|\d|电话|手机|住|的(?:电话|手机|地址|订单|快递)|先生|女士|小姐)"
-    name = rf"{surname}[\u4e00-\u9fff]{{1,2}}"
+    name = rf"{surname}{HAN}{{1,2}}"
     return Turn(
-        HAN,
-        r"(?=[\u4e00-\u9fff])",
+        "",
         (
             Kind(
                 "NAME",
                 rf"{name}{behind}",
-                before=r"(?:我叫|我是|本人|姓名|名字|收件人|收货人|寄件人|联系人|签名|署名|此致|尊敬的|亲爱的|您好|你好)(?:是|叫|为)?[\s:：,，]{0,2}",
+                words="我叫|我是|本人|姓名|名字|收件人|收货人|寄件人|联系人|签名|署名|此致|尊敬的|亲爱的|您好|你好",
+                before=r"(?:是|叫|为)?[\s:：,，]{0,2}",
             ),
-            Kind("NAME", rf"{surname}[\u4e00-\u9fff]{{0,2}}(?=先生|女士|小姐|太太|师傅|老师|经理)"),
+            Kind(
+                "NAME",
+                rf"{HAN}{{0,2}}(?={titles})",
+                words="|".join(surnames),
+            ),
         ),
     )
 

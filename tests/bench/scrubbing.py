@@ -116,8 +116,9 @@ def by_spark(spark: Any, texts: Sequence[str]) -> tuple[list[list[Span]], float]
     from jobs import scrubbing
 
     rows = spark.createDataFrame(list(enumerate(texts)), "n int, text string")
-    tagged = {row["n"]: row["text"] for row in scrubbing.tagged(rows, "text").collect()}
-    spans = [list(scrubbing.spans(tagged[n])[1]) for n in range(len(texts))]
+    rows, held = scrubbing.found(rows, "text")
+    told = {row["n"]: row["held"] for row in rows.select("n", held.alias("held")).collect()}
+    spans = [scrubbing.spans(told[n]) for n in range(len(texts))]
 
     cores = len(os.sched_getaffinity(0))
     many = list(texts) * (THROUGH // len(texts) + 1)

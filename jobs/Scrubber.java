@@ -1,0 +1,614 @@
+package endcap;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.security.GeneralSecurityException;
+import java.time.DateTimeException;
+import java.time.LocalDate;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import javax.crypto.Mac;
+import javax.crypto.spec.SecretKeySpec;
+import org.apache.spark.sql.api.java.UDF4;
+import org.apache.spark.sql.api.java.UDF5;
+
+/**
+ * Finds what is personal in a text, and puts placeholders there: two functions of Spark SQL.
+ *
+ * What counts as personal is in recognisers.txt beside this class, as jobs/recognisers.py declares it. One look at each
+ * character says which kinds may begin there, and only their patterns are tried. What a turn has found is masked, so
+ * that the later turns look around it. jobs/scrubbing.py has this file compiled by the compiler that Spark brings along,
+ * which knows no type arguments: hence the casts.
+ */
+public final class Scrubber {
+    private static final int MASK = 0x10;
+    private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
+    private static final long HOLD = 1L << 24;
+    private static final long WORD = 1L << 48, BESIDE = 1L << 49, ENDING = 1L << 50, BEHIND = 1L << 51, KNOWN = 1L << 52;
+    private static final String[] OWN = {"EMAIL", "PHONE", "ADDRESS", "NAME"};
+    private static final String KEPT = "KEPT";
+
+    private static final List<Turn> TURNS = new ArrayList<Turn>();
+    private static final Map<String, String> LABELS = new HashMap<String, String>();
+    private static final Letter ENDINGS = new Letter(); // read backwards
+    private static String ending;
+    private static int own = 0; // the first turn after the visitor's own identifiers
+
+    static {
+        try {
+            load();
+        } catch (IOException fault) {
+            throw new IllegalStateException(fault);
+        }
+    }
+
+    private Scrubber() {}
+
+    // What is looked for ---------------------------------------------------------------------------
+
+    /** One way in which personal data is written. */
+    private static final class Kind {
+        final String name, checksum;
+        final Pattern pattern, first, holds;
+        final int value, digits;
+
+        /** From the fields of a line. */
+        Kind(String[] field) {
+            name = field[1];
+            first = compiled(field[2]);
+            value = field[4].isEmpty() ? 0 : 1;
+            pattern = Pattern.compile(value == 0 ? field[5] : field[4] + "(" + field[5] + ")");
+            holds = compiled(field[6]);
+            digits = Integer.parseInt(field[7]);
+            checksum = field[9];
+        }
+    }
+
+    private static String reversed(String text) {
+        return new StringBuilder(text).reverse().toString();
+    }
+
+    private static Pattern compiled(String pattern) {
+        return pattern.isEmpty() ? null : Pattern.compile(pattern);
+    }
+
+    /** A letter of words in any case, forwards or backwards; `kinds` are those whose word ends here, a bit for each. */
+    private static final class Letter {
+        int kinds;
+        private char[] letters = new char[0];
+        private Letter[] more = new Letter[0];
+
+        private static char small(char letter) {
+            return letter >= 'A' && letter <= 'Z' ? (char) (letter + 32) : letter;
+        }
+
+        Letter next(char letter) {
+            char small = small(letter);
+            for (int n = 0; n < letters.length; n++) {
+                if (letters[n] == small) {
+                    return more[n];
+                }
+            }
+            return null;
+        }
+
+        void grow(String word, int kinds) {
+            Letter letter = this;
+            for (int p = 0; p < word.length(); p++) {
+                Letter next = letter.next(word.charAt(p));
+                if (next == null) {
+                    int count = letter.letters.length;
+                    next = new Letter();
+                    letter.letters = Arrays.copyOf(letter.letters, count + 1);
+                    letter.letters[count] = small(word.charAt(p));
+                    letter.more = (Letter[]) Arrays.copyOf(letter.more, count + 1);
+                    letter.more[count] = next;
+                }
+                letter = next;
+            }
+            letter.kinds |= kinds;
+        }
+
+        /** The kinds of all words that begin at a place. */
+        int from(String text, int place) {
+            int found = 0;
+            Letter letter = this;
+            for (int p = place; p < text.length() && (letter = letter.next(text.charAt(p))) != null; p++) {
+                found |= letter.kinds;
+            }
+            return found;
+        }
+
+        /** The kinds of all endings before a place. */
+        int before(String text, int place) {
+            int found = 0;
+            Letter letter = this;
+            for (int p = place - 1; p >= 0 && (letter = letter.next(text.charAt(p))) != null; p--) {
+                found |= letter.kinds;
+            }
+            return found;
+        }
+    }
+
+    /** Kinds that are looked for together. Where several begin at the same place the first wins. */
+    private static final class Turn {
+        final boolean labelled;
+        final List<Kind> kinds = new ArrayList<Kind>();
+        private final Pattern behind;
+        private final Letter words = new Letter(), besides = new Letter(), endings = new Letter();
+        private int holding, beside; // the kinds that ask for characters, for words
+        /** By character: the kinds that begin with it; the kinds that ask for it (from HOLD on); and flags. */
+        private final long[] known = new long[1 << 16];
+
+        Turn(String behind, boolean labelled) {
+            this.behind = compiled(behind);
+            this.labelled = labelled;
+        }
+
+        void add(Kind kind, String first, String asked) {
+            int bit = 1 << kinds.size();
+            kinds.add(kind);
+            for (String word : first.split("\\|")) {
+                words.grow(word, bit);
+            }
+            for (String word : asked.split("\\|")) {
+                if (word.startsWith("-")) {
+                    endings.grow(reversed(word.substring(1)), bit);
+                } else {
+                    besides.grow(word, bit);
+                }
+            }
+            words.kinds = besides.kinds = 0; // of no words
+            holding |= kind.holds == null ? 0 : bit;
+            beside |= asked.isEmpty() ? 0 : bit;
+        }
+
+        private static boolean of(Pattern characters, String alone) {
+            return characters != null && characters.matcher(alone).matches();
+        }
+
+        private long told(int character) {
+            String alone = new String(Character.toChars(character));
+            long found = KNOWN;
+            for (int k = 0; k < kinds.size(); k++) {
+                Kind kind = (Kind) kinds.get(k);
+                found |= of(kind.first, alone) ? 1L << k : 0;
+                found |= of(kind.holds, alone) ? HOLD << k : 0;
+            }
+            found |= words.next(alone.charAt(0)) != null ? WORD : 0;
+            found |= besides.next(alone.charAt(0)) != null ? BESIDE : 0;
+            found |= endings.next(alone.charAt(0)) != null ? ENDING : 0;
+            return found | (of(behind, alone) ? BEHIND : 0);
+        }
+
+        private long of(char character) {
+            long found = known[character];
+            return found != 0 ? found : (known[character] = told(character));
+        }
+
+        private long at(String text, int place) {
+            char character = text.charAt(place);
+            if (Character.isSurrogate(character)) {
+                int whole = text.codePointAt(place);
+                return Character.isSupplementaryCodePoint(whole) ? told(whole) : 0;
+            }
+            return of(character);
+        }
+
+        /** True if nothing begins here, for what stands in front. */
+        boolean barred(String text, int place) {
+            if (place == 0) {
+                return false;
+            }
+            boolean half = place > 1 && Character.isLowSurrogate(text.charAt(place - 1));
+            return (at(text, half ? place - 2 : place - 1) & BEHIND) != 0;
+        }
+
+        /** The kinds that a text may hold, a bit for each. */
+        int possible(Scan scan, String text, String labels) {
+            int near = 0;
+            long any = 0;
+            for (int n = 0; n < scan.different; n++) {
+                any |= of(scan.characters[n]);
+            }
+            for (int n = 0; n < labels.length(); n++) {
+                any |= of(labels.charAt(n));
+            }
+            int begin = (int) ((any & WORD) != 0 ? KINDS : any & KINDS), held = (int) (any / HOLD) & KINDS;
+            int found = begin & (held | ~holding);
+            if ((found & beside) != 0) {
+                for (int n = 0; n < scan.words; n++) {
+                    if ((of(text.charAt(scan.starts[n])) & BESIDE) != 0) {
+                        near |= besides.from(text, scan.starts[n]);
+                    }
+                    if ((of(text.charAt(scan.ends[n] - 1)) & ENDING) != 0) {
+                        near |= endings.before(text, scan.ends[n]);
+                    }
+                }
+                found &= near | ~beside;
+            }
+            for (int left = found; left != 0; left &= left - 1) {
+                int k = Integer.numberOfTrailingZeros(left);
+                if (k >= kinds.size() || ((Kind) kinds.get(k)).digits > scan.digits) {
+                    found &= ~(1 << k);
+                }
+            }
+            return found;
+        }
+
+        /** The kinds that may begin at a place, a bit for each. */
+        int beginning(String text, int place) {
+            long here = at(text, place);
+            if ((here & (KINDS | WORD)) == 0 || barred(text, place)) {
+                return 0;
+            }
+            return (int) (here & KINDS) | ((here & WORD) != 0 ? words.from(text, place) : 0);
+        }
+    }
+
+    /** The lines of recognisers.txt: their first field says what the others are. */
+    private static void load() throws IOException {
+        BufferedReader lines = new BufferedReader(
+            new InputStreamReader(Scrubber.class.getResourceAsStream("recognisers.txt"), StandardCharsets.UTF_8));
+        Turn turn = null;
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            String[] field = line.split("\t", -1);
+            if (field[0].equals("turn")) {
+                turn = new Turn(field[1], field[2].equals("labelled"));
+                TURNS.add(turn);
+            } else if (field[0].equals("kind")) {
+                turn.add(new Kind(field), field[3], field[8]);
+            } else if (field[0].equals("own")) {
+                own = TURNS.size();
+            } else if (field[0].equals("ending")) {
+                ENDINGS.grow(reversed(field[1]), 1);
+                ending = field[2];
+            } else {
+                LABELS.put(field[1], field[2]);
+            }
+        }
+        lines.close();
+    }
+
+    // Looking --------------------------------------------------------------------------------------
+
+    private static final class Span implements Comparable {
+        final int start, end;
+        final String name;
+
+        Span(int start, int end, String name) {
+            this.start = start;
+            this.end = end;
+            this.name = name;
+        }
+
+        public int compareTo(Object other) {
+            return Integer.compare(start, ((Span) other).start);
+        }
+    }
+
+    /** What is in a text, told once for all turns. */
+    private static final class Scan {
+        final char[] characters; // most of them once
+        final int[] starts, ends; // of words
+        int different, words;
+        int digits; // the longest row, with at most two of " .-/()" between one and the next
+
+        Scan(String text) {
+            int length = text.length(), row = 0, since = 0;
+            characters = new char[length];
+            starts = new int[length / 2 + 1];
+            ends = new int[length / 2 + 1];
+            long[] seen = new long[4];
+            boolean inside = false;
+            for (int place = 0; place < length; place++) {
+                char character = text.charAt(place);
+                if (character >= 256 || (seen[character / 64] & 1L << character) == 0) {
+                    characters[different++] = character;
+                    if (character < 256) {
+                        seen[character / 64] |= 1L << character;
+                    }
+                }
+                if (character >= '0' && character <= '9') {
+                    since = 0;
+                    digits = Math.max(digits, ++row);
+                } else if (++since > 2 || " .-/()".indexOf(character) < 0) {
+                    row = 0;
+                }
+                boolean letter = Character.isLetter(character);
+                if (letter != inside) {
+                    if (letter) {
+                        starts[words] = place;
+                    } else {
+                        ends[words++] = place;
+                    }
+                    inside = letter;
+                }
+            }
+            if (inside) {
+                ends[words++] = length;
+            }
+        }
+    }
+
+    /** One text: what was found in it so far, and what of it is still to be looked at. */
+    private static final class Look {
+        final List<Span> spans = new ArrayList<Span>();
+        private String text;
+        private final Scan scan;
+        private int[] places; // in the labelled text: where each character stood
+
+        Look(String text) {
+            this.text = text;
+            scan = new Scan(text);
+        }
+
+        private void mask(int from) {
+            if (from < spans.size()) {
+                char[] left = text.toCharArray();
+                for (int n = from; n < spans.size(); n++) {
+                    Span span = (Span) spans.get(n);
+                    Arrays.fill(left, span.start, span.end, (char) MASK);
+                }
+                text = new String(left);
+            }
+        }
+
+        void turn(Turn turn) {
+            StringBuilder labels = new StringBuilder();
+            String seen = turn.labelled ? labelled(turn, labels) : text;
+            int possible = turn.possible(scan, text, labels.toString());
+            if (possible == 0) {
+                return;
+            }
+            int length = seen.length(), from = spans.size();
+            Matcher[] matchers = new Matcher[turn.kinds.size()];
+            for (int place = 0; place < length; place++) {
+                int kinds = turn.beginning(seen, place) & possible;
+                for (; kinds != 0; kinds &= kinds - 1) {
+                    int k = Integer.numberOfTrailingZeros(kinds);
+                    Kind kind = (Kind) turn.kinds.get(k);
+                    if (matchers[k] == null) {
+                        matchers[k] = kind.pattern.matcher(seen).useTransparentBounds(true).useAnchoringBounds(false);
+                    }
+                    Matcher match = matchers[k].region(place, length);
+                    if (match.lookingAt()) {
+                        int start = match.start(kind.value), end = match.end();
+                        if (passes(kind.checksum, seen, start, end)) {
+                            boolean moved = turn.labelled;
+                            spans.add(new Span(moved ? places[start] : start, moved ? places[end] : end, kind.name));
+                        }
+                        place = end - 1;
+                        break;
+                    }
+                }
+            }
+            mask(from);
+        }
+
+        /** The text with a label before each word that a list knows. */
+        private String labelled(Turn turn, StringBuilder labels) {
+            int length = text.length();
+            StringBuilder out = new StringBuilder(length + 16);
+            places = new int[2 * length + 1];
+            for (int place = 0; place < length; ) {
+                int end = place + 1;
+                if (Character.isUpperCase(text.charAt(place)) && !turn.barred(text, place)) {
+                    while (end < length && Character.isLetter(text.charAt(end))) {
+                        end++;
+                    }
+                    String label = end > place + 1 ? label(text.substring(place, end)) : null;
+                    if (label != null) {
+                        places[out.length()] = place;
+                        out.append(label);
+                        labels.append(label);
+                    }
+                }
+                for (; place < end; place++) {
+                    places[out.length()] = place;
+                    out.append(text.charAt(place));
+                }
+            }
+            places[out.length()] = length;
+            return out.toString();
+        }
+
+        private static String label(String word) {
+            Object label = LABELS.get(word);
+            if (label != null) {
+                return (String) label;
+            }
+            Letter letter = ENDINGS;
+            for (int place = word.length() - 1; place > 0 && (letter = letter.next(word.charAt(place))) != null; place--) {
+                if (letter.kinds != 0) {
+                    return ending;
+                }
+            }
+            return null;
+        }
+
+        /** A visitor's own identifier: a pattern of this text's alone. */
+        void own(String pattern, String name) {
+            int from = spans.size();
+            for (Matcher match = Pattern.compile(pattern).matcher(text); match.find(); ) {
+                spans.add(new Span(match.start(), match.end(), name));
+            }
+            mask(from);
+        }
+    }
+
+    /** Without the controls that mark what was found and known: no text needs them. */
+    private static String bare(String text) {
+        for (int place = 0; place < text.length(); place++) {
+            char character = text.charAt(place);
+            if (character >= 0x0e && character <= 0x1e) {
+                return text.replaceAll("[\\x0e-\\x1e]", "");
+            }
+        }
+        return text;
+    }
+
+    // Checksums ------------------------------------------------------------------------------------
+
+    private static boolean passes(String checksum, String text, int start, int end) {
+        if (checksum.isEmpty()) {
+            return true;
+        }
+        String value = text.substring(start, end).replaceAll("[ \\-]", "").toUpperCase(Locale.ROOT);
+        if (checksum.equals("luhn")) {
+            return luhn(value);
+        } else if (checksum.equals("card")) {
+            return luhn(value) && !ean(value);
+        } else if (checksum.equals("iban")) {
+            return iban(value);
+        } else if (checksum.equals("resident_id")) {
+            return residentId(value);
+        }
+        throw new IllegalStateException("no such checksum: " + checksum);
+    }
+
+    /** ISO/IEC 7812. */
+    private static boolean luhn(String digits) {
+        int sum = 0;
+        for (int n = 1; n <= digits.length(); n++) {
+            int digit = digits.charAt(digits.length() - n) - '0';
+            sum += n % 2 == 1 ? digit : digit < 5 ? 2 * digit : 2 * digit - 9;
+        }
+        return sum % 10 == 0;
+    }
+
+    /** GTIN-13: weights of 1 and 3. Such a number is no card. */
+    private static boolean ean(String digits) {
+        int sum = 0;
+        for (int n = 0; n < digits.length(); n++) {
+            sum += (digits.charAt(n) - '0') * (n % 2 == 1 ? 3 : 1);
+        }
+        return digits.length() == 13 && sum % 10 == 0;
+    }
+
+    /** ISO 13616: rearranged, letters as 10 to 35, modulo 97. */
+    private static boolean iban(String number) {
+        int left = 0;
+        for (int n = 0; n < number.length(); n++) {
+            int value = Character.digit(number.charAt((n + 4) % number.length()), 36);
+            left = (left * (value < 10 ? 10 : 100) + value) % 97;
+        }
+        return left == 1;
+    }
+
+    /** GB 11643: a date, and ISO 7064 MOD 11-2. */
+    private static boolean residentId(String number) {
+        int sum = 0;
+        for (int n = 0; n < 18; n++) {
+            char character = number.charAt(n);
+            sum = (sum * 2 + (character == 'X' ? 10 : character - '0')) % 11;
+        }
+        try {
+            LocalDate.of(Integer.parseInt(number.substring(6, 10)), Integer.parseInt(number.substring(10, 12)),
+                Integer.parseInt(number.substring(12, 14)));
+        } catch (DateTimeException fault) {
+            return false;
+        }
+        return sum == 1;
+    }
+
+    // Functions of Spark ---------------------------------------------------------------------------
+
+    /**
+     * What is personal in a text, of any kind or by patterns of the visitor's own e-mail, phone, address and name, each
+     * of which may be null: "start end KIND;" in characters of the text without controls; null of null.
+     */
+    public static final class Found implements UDF5 {
+        public Object call(Object text, Object email, Object phone, Object address, Object name) {
+            if (text == null) {
+                return null;
+            }
+            String given = bare((String) text);
+            Look look = new Look(given);
+            Object[] patterns = {email, phone, address, name};
+            for (int t = 0; t < TURNS.size(); t++) {
+                for (int n = 0; t == own && n < patterns.length; n++) {
+                    if (patterns[n] != null) {
+                        look.own((String) patterns[n], OWN[n]);
+                    }
+                }
+                look.turn((Turn) TURNS.get(t));
+            }
+            StringBuilder out = new StringBuilder();
+            for (int n = 0; n < look.spans.size(); n++) {
+                Span span = (Span) look.spans.get(n);
+                if (!span.name.equals(KEPT)) {
+                    out.append(given.codePointCount(0, span.start)).append(' ');
+                    out.append(given.codePointCount(0, span.end)).append(' ').append(span.name).append(';');
+                }
+            }
+            return out.toString();
+        }
+    }
+
+    /** A text with a placeholder for each span of `Found`; tied to the visitor under a key (bytes) if that is given. */
+    public static final class Replaced implements UDF4 {
+        public Object call(Object given, Object found, Object visitor, Object key) throws GeneralSecurityException {
+            if (given == null) {
+                return null;
+            }
+            String text = bare((String) given);
+            if (((String) found).isEmpty()) {
+                return text;
+            }
+            Mac mac = null;
+            if (key != null) {
+                mac = Mac.getInstance("HmacSHA256");
+                mac.init(new SecretKeySpec((byte[]) key, "HmacSHA256"));
+            }
+            String[] told = ((String) found).split(";");
+            List<Span> spans = new ArrayList<Span>();
+            for (int n = 0; n < told.length; n++) {
+                String[] field = told[n].split(" ");
+                int start = text.offsetByCodePoints(0, Integer.parseInt(field[0]));
+                spans.add(new Span(start, text.offsetByCodePoints(0, Integer.parseInt(field[1])), field[2]));
+            }
+            Collections.sort(spans);
+            StringBuilder out = new StringBuilder();
+            int last = 0;
+            for (int n = 0; n < spans.size(); n++) {
+                Span span = (Span) spans.get(n);
+                out.append(text, last, span.start).append('<').append(span.name);
+                if (mac != null) {
+                    tie(out.append('_'), mac, (String) visitor, span.name, text.substring(span.start, span.end));
+                }
+                out.append('>');
+                last = span.end;
+            }
+            return out.append(text, last, text.length()).toString();
+        }
+
+        /** Eight letters for the first 32 bits of a keyed hash of visitor, kind, and the value's letters and digits. */
+        private static void tie(StringBuilder out, Mac mac, String visitor, String name, String value) {
+            StringBuilder message = new StringBuilder("text\0");
+            message.append(visitor == null ? "" : visitor).append('\0').append(name).append('\0');
+            String small = value.toLowerCase(Locale.ROOT);
+            for (int place = 0; place < small.length(); place += Character.charCount(small.codePointAt(place))) {
+                int character = small.codePointAt(place);
+                int type = Character.getType(character);
+                if (Character.isLetter(character) || type == Character.DECIMAL_DIGIT_NUMBER
+                        || type == Character.LETTER_NUMBER || type == Character.OTHER_NUMBER) {
+                    message.appendCodePoint(character);
+                }
+            }
+            byte[] digest = mac.doFinal(message.toString().getBytes(StandardCharsets.UTF_8));
+            for (int n = 0; n < 4; n++) {
+                out.append((char) ('g' + (digest[n] >> 4 & 15))).append((char) ('g' + (digest[n] & 15)));
+            }
+        }
+    }
+}
