@@ -41,6 +41,7 @@ public final class Scrubber {
     private static final Map<String, String> LABELS = new HashMap<String, String>();
     private static final Letter ENDINGS = new Letter(); // read backwards
     private static String ending;
+    private static final ThreadLocal<Look> LOOKS = new ThreadLocal<Look>();
     private static int own = 0; // the first turn after the visitor's own identifiers
 
     static {
@@ -119,20 +120,20 @@ public final class Scrubber {
         }
 
         /** The kinds of all words that begin at a place. */
-        int from(String text, int place) {
+        int from(Text text, int place) {
             int found = 0;
             Letter letter = this;
-            for (int p = place; p < text.length() && (letter = letter.next(text.charAt(p))) != null; p++) {
+            for (int p = place; p < text.length && (letter = letter.next(text.characters[p])) != null; p++) {
                 found |= letter.kinds;
             }
             return found;
         }
 
         /** The kinds of all endings before a place. */
-        int before(String text, int place) {
+        int before(Text text, int place) {
             int found = 0;
             Letter letter = this;
-            for (int p = place - 1; p >= 0 && (letter = letter.next(text.charAt(p))) != null; p--) {
+            for (int p = place - 1; p >= 0 && (letter = letter.next(text.characters[p])) != null; p--) {
                 found |= letter.kinds;
             }
             return found;
@@ -144,8 +145,9 @@ public final class Scrubber {
         final boolean labelled;
         final List<Kind> kinds = new ArrayList<Kind>();
         private final Pattern behind;
+        private final int[] enough = new int[32]; // by the digits in a row: the kinds that ask for no more
         private final Letter words = new Letter(), besides = new Letter(), endings = new Letter();
-        private int holding, beside; // the kinds that ask for characters, for words
+        private int worded, holding, asking; // the kinds that begin with words, ask for characters, ask for words
         /** By character: the kinds that begin with it; the kinds that ask for it (from HOLD on); and flags. */
         private final long[] known = new long[1 << 16];
 
@@ -168,25 +170,29 @@ public final class Scrubber {
                 }
             }
             words.kinds = besides.kinds = 0; // of no words
+            for (int digits = kind.digits; digits < enough.length; digits++) {
+                enough[digits] |= bit;
+            }
+            worded |= first.isEmpty() ? 0 : bit;
             holding |= kind.holds == null ? 0 : bit;
-            beside |= asked.isEmpty() ? 0 : bit;
+            asking |= asked.isEmpty() ? 0 : bit;
         }
 
         private static boolean of(Pattern characters, String alone) {
             return characters != null && characters.matcher(alone).matches();
         }
 
-        private long told(int character) {
-            String alone = new String(Character.toChars(character));
+        private long told(char character) {
+            String alone = String.valueOf(character);
             long found = KNOWN;
             for (int k = 0; k < kinds.size(); k++) {
                 Kind kind = (Kind) kinds.get(k);
                 found |= of(kind.first, alone) ? 1L << k : 0;
                 found |= of(kind.holds, alone) ? HOLD << k : 0;
             }
-            found |= words.next(alone.charAt(0)) != null ? WORD : 0;
-            found |= besides.next(alone.charAt(0)) != null ? BESIDE : 0;
-            found |= endings.next(alone.charAt(0)) != null ? ENDING : 0;
+            found |= words.next(character) != null ? WORD : 0;
+            found |= besides.next(character) != null ? BESIDE : 0;
+            found |= endings.next(character) != null ? ENDING : 0;
             return found | (of(behind, alone) ? BEHIND : 0);
         }
 
@@ -195,63 +201,47 @@ public final class Scrubber {
             return found != 0 ? found : (known[character] = told(character));
         }
 
-        private long at(String text, int place) {
-            char character = text.charAt(place);
-            if (Character.isSurrogate(character)) {
-                int whole = text.codePointAt(place);
-                return Character.isSupplementaryCodePoint(whole) ? told(whole) : 0;
-            }
-            return of(character);
-        }
-
-        /** True if nothing begins here, for what stands in front. */
-        boolean barred(String text, int place) {
-            if (place == 0) {
-                return false;
-            }
-            boolean half = place > 1 && Character.isLowSurrogate(text.charAt(place - 1));
-            return (at(text, half ? place - 2 : place - 1) & BEHIND) != 0;
+        /** True if nothing begins at a place, for what stands in front. */
+        boolean barred(Text text, int place) {
+            return place > 0 && (of(text.characters[place - 1]) & BEHIND) != 0;
         }
 
         /** The kinds that a text may hold, a bit for each. */
-        int possible(Scan scan, String text, String labels) {
-            int near = 0;
+        int possible(Look look) {
             long any = 0;
-            for (int n = 0; n < scan.different; n++) {
-                any |= of(scan.characters[n]);
+            for (int n = 0; n < look.different; n++) {
+                any |= of(look.characters[n]);
             }
-            for (int n = 0; n < labels.length(); n++) {
-                any |= of(labels.charAt(n));
+            for (int n = 0; labelled && n < look.labels.length(); n++) {
+                any |= of(look.labels.charAt(n));
             }
-            int begin = (int) ((any & WORD) != 0 ? KINDS : any & KINDS), held = (int) (any / HOLD) & KINDS;
-            int found = begin & (held | ~holding);
-            if ((found & beside) != 0) {
-                for (int n = 0; n < scan.words; n++) {
-                    if ((of(text.charAt(scan.starts[n])) & BESIDE) != 0) {
-                        near |= besides.from(text, scan.starts[n]);
-                    }
-                    if ((of(text.charAt(scan.ends[n] - 1)) & ENDING) != 0) {
-                        near |= endings.before(text, scan.ends[n]);
-                    }
+            int begin = (int) any & KINDS | ((any & WORD) != 0 ? worded : 0), held = (int) (any / HOLD) & KINDS;
+            int found = begin & (held | ~holding) & enough[Math.min(look.digits, enough.length - 1)];
+            return (found & asking) == 0 ? found : found & (near(look) | ~asking);
+        }
+
+        private int near(Look look) {
+            int found = 0;
+            for (int n = 0; n < look.words; n++) {
+                int start = look.starts[n], end = look.ends[n];
+                if ((of(look.text.characters[start]) & BESIDE) != 0) {
+                    found |= besides.from(look.text, start);
                 }
-                found &= near | ~beside;
-            }
-            for (int left = found; left != 0; left &= left - 1) {
-                int k = Integer.numberOfTrailingZeros(left);
-                if (k >= kinds.size() || ((Kind) kinds.get(k)).digits > scan.digits) {
-                    found &= ~(1 << k);
+                if ((of(look.text.characters[end - 1]) & ENDING) != 0) {
+                    found |= endings.before(look.text, end);
                 }
             }
             return found;
         }
 
-        /** The kinds that may begin at a place, a bit for each. */
-        int beginning(String text, int place) {
-            long here = at(text, place);
-            if ((here & (KINDS | WORD)) == 0 || barred(text, place)) {
+        /** Of these kinds those that may begin at a place, a bit for each. */
+        int beginning(Text text, int place, int possible) {
+            long here = of(text.characters[place]);
+            boolean word = (here & WORD) != 0 && (possible & worded) != 0;
+            if ((here & possible) == 0 && !word || barred(text, place)) {
                 return 0;
             }
-            return (int) (here & KINDS) | ((here & WORD) != 0 ? words.from(text, place) : 0);
+            return ((int) here | (word ? words.from(text, place) : 0)) & possible;
         }
     }
 
@@ -296,92 +286,150 @@ public final class Scrubber {
         }
     }
 
-    /** What is in a text, told once for all turns. */
-    private static final class Scan {
-        final char[] characters; // most of them once
-        final int[] starts, ends; // of words
+    /** Characters that can be changed in place. A part of it finds the label of its word. */
+    private static final class Text implements CharSequence {
+        char[] characters = new char[256];
+        int length, start, end;
+
+        /** Room for so many characters. */
+        void grow(int size) {
+            if (characters.length < size) {
+                characters = new char[2 * size];
+            }
+        }
+
+        public char charAt(int place) {
+            return characters[place];
+        }
+
+        public int length() {
+            return length;
+        }
+
+        public CharSequence subSequence(int from, int to) {
+            return new String(characters, from, to - from);
+        }
+
+        public String toString() {
+            return new String(characters, 0, length);
+        }
+
+        /** The label of the word between two places, or null. */
+        String label(int from, int to) {
+            start = from;
+            end = to;
+            Object label = LABELS.get(this);
+            return label != null || ENDINGS.before(this, to) == 0 ? (String) label : ending;
+        }
+
+        /** As a string's, of the word. */
+        public int hashCode() {
+            int hash = 0;
+            for (int place = start; place < end; place++) {
+                hash = 31 * hash + characters[place];
+            }
+            return hash;
+        }
+
+        public boolean equals(Object word) {
+            if (!(word instanceof String) || ((String) word).length() != end - start) {
+                return false;
+            }
+            int place = start;
+            while (place < end && ((String) word).charAt(place - start) == characters[place]) {
+                place++;
+            }
+            return place == end;
+        }
+    }
+
+    /** One text after the other: what was found in it so far, and what of it is still to be looked at. */
+    private static final class Look {
+        final List<Span> spans = new ArrayList<Span>();
+        final Text text = new Text();
+        char[] characters = new char[256]; // of the text, each once; those beyond Latin-1 may come again
+        int[] starts = new int[256], ends = new int[256]; // of its words
         int different, words;
         int digits; // the longest row, with at most two of " .-/()" between one and the next
+        final StringBuilder labels = new StringBuilder(); // those in the labelled text
+        private final Text labelled = new Text(); // with a label before each word that a list knows
+        private int[] places = new int[256]; // where its characters stand in the text, and its end
+        private final Matcher[][] matchers = new Matcher[TURNS.size()][];
 
-        Scan(String text) {
-            int length = text.length(), row = 0, since = 0;
-            characters = new char[length];
-            starts = new int[length / 2 + 1];
-            ends = new int[length / 2 + 1];
-            long[] seen = new long[4];
+        void open(String whole) {
+            int length = whole.length();
+            spans.clear();
+            text.grow(length);
+            text.length = length;
+            whole.getChars(0, length, text.characters, 0);
+            labelled.grow(2 * length);
+            if (characters.length < length) {
+                characters = new char[2 * length];
+                starts = new int[2 * length];
+                ends = new int[2 * length];
+            }
+            if (places.length <= 2 * length) {
+                places = new int[4 * length + 1];
+            }
+            scan();
+        }
+
+        private void scan() {
+            boolean[] seen = new boolean[256];
             boolean inside = false;
-            for (int place = 0; place < length; place++) {
-                char character = text.charAt(place);
-                if (character >= 256 || (seen[character / 64] & 1L << character) == 0) {
+            int row = 0, since = 0;
+            different = words = digits = 0;
+            for (int place = 0; place < text.length; place++) {
+                char character = text.characters[place];
+                if (character >= seen.length) {
                     characters[different++] = character;
-                    if (character < 256) {
-                        seen[character / 64] |= 1L << character;
-                    }
+                } else if (!seen[character]) {
+                    seen[character] = true;
+                    characters[different++] = character;
                 }
                 if (character >= '0' && character <= '9') {
                     since = 0;
                     digits = Math.max(digits, ++row);
-                } else if (++since > 2 || " .-/()".indexOf(character) < 0) {
+                } else if (row > 0 && (++since > 2 || " .-/()".indexOf(character) < 0)) {
                     row = 0;
                 }
                 boolean letter = Character.isLetter(character);
-                if (letter != inside) {
-                    if (letter) {
-                        starts[words] = place;
-                    } else {
-                        ends[words++] = place;
-                    }
-                    inside = letter;
+                if (letter && !inside) {
+                    starts[words] = place;
+                } else if (inside && !letter) {
+                    ends[words++] = place;
                 }
+                inside = letter;
             }
             if (inside) {
-                ends[words++] = length;
-            }
-        }
-    }
-
-    /** One text: what was found in it so far, and what of it is still to be looked at. */
-    private static final class Look {
-        final List<Span> spans = new ArrayList<Span>();
-        private String text;
-        private final Scan scan;
-        private int[] places; // in the labelled text: where each character stood
-
-        Look(String text) {
-            this.text = text;
-            scan = new Scan(text);
-        }
-
-        private void mask(int from) {
-            if (from < spans.size()) {
-                char[] left = text.toCharArray();
-                for (int n = from; n < spans.size(); n++) {
-                    Span span = (Span) spans.get(n);
-                    Arrays.fill(left, span.start, span.end, (char) MASK);
-                }
-                text = new String(left);
+                ends[words++] = text.length;
             }
         }
 
-        void turn(Turn turn) {
-            StringBuilder labels = new StringBuilder();
-            String seen = turn.labelled ? labelled(turn, labels) : text;
-            int possible = turn.possible(scan, text, labels.toString());
+        void turn(int number) {
+            Turn turn = (Turn) TURNS.get(number);
+            if (turn.labelled) {
+                label(turn);
+            }
+            int possible = turn.possible(this);
             if (possible == 0) {
                 return;
             }
-            int length = seen.length(), from = spans.size();
-            Matcher[] matchers = new Matcher[turn.kinds.size()];
-            for (int place = 0; place < length; place++) {
-                int kinds = turn.beginning(seen, place) & possible;
-                for (; kinds != 0; kinds &= kinds - 1) {
+            if (matchers[number] == null) {
+                matchers[number] = new Matcher[turn.kinds.size()];
+            }
+            Text seen = turn.labelled ? labelled : text;
+            int from = spans.size();
+            for (int place = 0; place < seen.length; place++) {
+                for (int kinds = turn.beginning(seen, place, possible); kinds != 0; kinds &= kinds - 1) {
                     int k = Integer.numberOfTrailingZeros(kinds);
                     Kind kind = (Kind) turn.kinds.get(k);
-                    if (matchers[k] == null) {
-                        matchers[k] = kind.pattern.matcher(seen).useTransparentBounds(true).useAnchoringBounds(false);
+                    Matcher match = matchers[number][k];
+                    if (match == null) {
+                        match = kind.pattern.matcher(seen).useTransparentBounds(true).useAnchoringBounds(false);
+                        matchers[number][k] = match;
                     }
-                    Matcher match = matchers[k].region(place, length);
-                    if (match.lookingAt()) {
+                    if (match.region(place, seen.length).lookingAt()) {
                         int start = match.start(kind.value), end = match.end();
                         if (passes(kind.checksum, seen, start, end)) {
                             boolean moved = turn.labelled;
@@ -395,45 +443,36 @@ public final class Scrubber {
             mask(from);
         }
 
-        /** The text with a label before each word that a list knows. */
-        private String labelled(Turn turn, StringBuilder labels) {
-            int length = text.length();
-            StringBuilder out = new StringBuilder(length + 16);
-            places = new int[2 * length + 1];
-            for (int place = 0; place < length; ) {
+        private void mask(int from) {
+            for (int n = from; n < spans.size(); n++) {
+                Span span = (Span) spans.get(n);
+                Arrays.fill(text.characters, span.start, span.end, (char) MASK);
+            }
+        }
+
+        private void label(Turn turn) {
+            labels.setLength(0);
+            int count = 0;
+            for (int place = 0; place < text.length; ) {
                 int end = place + 1;
-                if (Character.isUpperCase(text.charAt(place)) && !turn.barred(text, place)) {
-                    while (end < length && Character.isLetter(text.charAt(end))) {
+                if (Character.isUpperCase(text.characters[place]) && !turn.barred(text, place)) {
+                    while (end < text.length && Character.isLetter(text.characters[end])) {
                         end++;
                     }
-                    String label = end > place + 1 ? label(text.substring(place, end)) : null;
+                    String label = end > place + 1 ? text.label(place, end) : null;
                     if (label != null) {
-                        places[out.length()] = place;
-                        out.append(label);
+                        places[count] = place;
+                        labelled.characters[count++] = label.charAt(0);
                         labels.append(label);
                     }
                 }
                 for (; place < end; place++) {
-                    places[out.length()] = place;
-                    out.append(text.charAt(place));
+                    places[count] = place;
+                    labelled.characters[count++] = text.characters[place];
                 }
             }
-            places[out.length()] = length;
-            return out.toString();
-        }
-
-        private static String label(String word) {
-            Object label = LABELS.get(word);
-            if (label != null) {
-                return (String) label;
-            }
-            Letter letter = ENDINGS;
-            for (int place = word.length() - 1; place > 0 && (letter = letter.next(word.charAt(place))) != null; place--) {
-                if (letter.kinds != 0) {
-                    return ending;
-                }
-            }
-            return null;
+            places[count] = text.length;
+            labelled.length = count;
         }
 
         /** A visitor's own identifier: a pattern of this text's alone. */
@@ -459,11 +498,11 @@ public final class Scrubber {
 
     // Checksums ------------------------------------------------------------------------------------
 
-    private static boolean passes(String checksum, String text, int start, int end) {
+    private static boolean passes(String checksum, Text text, int start, int end) {
         if (checksum.isEmpty()) {
             return true;
         }
-        String value = text.substring(start, end).replaceAll("[ \\-]", "").toUpperCase(Locale.ROOT);
+        String value = text.subSequence(start, end).toString().replaceAll("[ \\-]", "").toUpperCase(Locale.ROOT);
         if (checksum.equals("luhn")) {
             return luhn(value);
         } else if (checksum.equals("card")) {
@@ -533,7 +572,12 @@ public final class Scrubber {
                 return null;
             }
             String given = bare((String) text);
-            Look look = new Look(given);
+            Look look = (Look) LOOKS.get();
+            if (look == null) {
+                look = new Look();
+                LOOKS.set(look);
+            }
+            look.open(given);
             Object[] patterns = {email, phone, address, name};
             for (int t = 0; t < TURNS.size(); t++) {
                 for (int n = 0; t == own && n < patterns.length; n++) {
@@ -541,7 +585,7 @@ public final class Scrubber {
                         look.own((String) patterns[n], OWN[n]);
                     }
                 }
-                look.turn((Turn) TURNS.get(t));
+                look.turn(t);
             }
             StringBuilder out = new StringBuilder();
             for (int n = 0; n < look.spans.size(); n++) {

@@ -194,7 +194,7 @@ LONG = Turn(
                 "IBAN",
                 rf"\d{{2}}(?: ?[A-Za-z0-9]){{{length - 4}}}{_Z}",
                 words="|".join(countries.split()),
-                digits=2,
+                digits=5,
                 checksum="iban",
             )
             for length, countries in IBAN_LENGTHS.items()
@@ -314,19 +314,22 @@ HEX = Turn(
             rf"(?:[0-9A-Fa-f]{{2}}:){{5}}[0-9A-Fa-f]{{2}}{_Z}",
             first="[0-9A-Fa-f]",
             holds=":",
+            digits=1,
         ),
         Kind(
             "MAC",
             rf"(?=[0-9\-]*[A-Fa-f])(?:[0-9A-Fa-f]{{2}}-){{5}}[0-9A-Fa-f]{{2}}{_Z}",
             first="[0-9A-Fa-f]",
             holds=r"\-",
+            digits=1,
         ),
-        Kind("IP", rf"(?<!:)(?:{_HEX}:){{7}}{_HEX}(?![0-9A-Za-z:])", first="[0-9A-Fa-f]", holds=":"),
+        Kind("IP", rf"(?<!:)(?:{_HEX}:){{7}}{_HEX}(?![0-9A-Za-z:])", first="[0-9A-Fa-f]", holds=":", digits=1),
         Kind(  # RFC 5952: a run of zeros is left out; at least two groups remain
             "IP",
             rf"(?<!:)(?=[0-9A-Fa-f:]{{0,39}}\d){_HEX}(?::{_HEX}){{0,5}}::(?:{_HEX}(?::{_HEX}){{0,5}})?(?![0-9A-Za-z:])",
             first="[0-9A-Fa-f]",
             holds=":",
+            digits=1,
         ),
     ),
 )
