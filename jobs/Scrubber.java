@@ -198,7 +198,11 @@ public final class Scrubber {
 
         private long of(char character) {
             long found = known[character];
-            return found != 0 ? found : (known[character] = told(character));
+            if (found == 0) {
+                found = told(character);
+                known[character] = found;
+            }
+            return found;
         }
 
         /** True if nothing begins at a place, for what stands in front. */
@@ -289,13 +293,16 @@ public final class Scrubber {
     /** Characters that can be changed in place. A part of it finds the label of its word. */
     private static final class Text implements CharSequence {
         char[] characters = new char[256];
-        int length, start, end;
+        int[] heads = new int[256]; // where something may begin
+        int length, count, start, end;
 
-        /** Room for so many characters. */
-        void grow(int size) {
+        /** Room for so many characters, none yet. */
+        void open(int size) {
             if (characters.length < size) {
                 characters = new char[2 * size];
+                heads = new int[2 * size];
             }
+            length = count = 0;
         }
 
         public char charAt(int place) {
@@ -359,10 +366,9 @@ public final class Scrubber {
         void open(String whole) {
             int length = whole.length();
             spans.clear();
-            text.grow(length);
+            text.open(length);
             text.length = length;
             whole.getChars(0, length, text.characters, 0);
-            labelled.grow(2 * length);
             if (characters.length < length) {
                 characters = new char[2 * length];
                 starts = new int[2 * length];
@@ -376,11 +382,15 @@ public final class Scrubber {
 
         private void scan() {
             boolean[] seen = new boolean[256];
-            boolean inside = false;
+            boolean inside = false, joined = false;
             int row = 0, since = 0;
             different = words = digits = 0;
             for (int place = 0; place < text.length; place++) {
                 char character = text.characters[place];
+                if (!joined || character >= seen.length) {
+                    text.heads[text.count++] = place;
+                }
+                joined = character < 128 && Character.isLetterOrDigit(character);
                 if (character >= seen.length) {
                     characters[different++] = character;
                 } else if (!seen[character]) {
@@ -420,7 +430,11 @@ public final class Scrubber {
             }
             Text seen = turn.labelled ? labelled : text;
             int from = spans.size();
-            for (int place = 0; place < seen.length; place++) {
+            for (int n = 0, last = 0; n < seen.count; n++) {
+                int place = seen.heads[n];
+                if (place < last) {
+                    continue;
+                }
                 for (int kinds = turn.beginning(seen, place, possible); kinds != 0; kinds &= kinds - 1) {
                     int k = Integer.numberOfTrailingZeros(kinds);
                     Kind kind = (Kind) turn.kinds.get(k);
@@ -435,7 +449,7 @@ public final class Scrubber {
                             boolean moved = turn.labelled;
                             spans.add(new Span(moved ? places[start] : start, moved ? places[end] : end, kind.name));
                         }
-                        place = end - 1;
+                        last = end;
                         break;
                     }
                 }
@@ -452,10 +466,12 @@ public final class Scrubber {
 
         private void label(Turn turn) {
             labels.setLength(0);
+            labelled.open(2 * text.length);
             int count = 0;
             for (int place = 0; place < text.length; ) {
                 int end = place + 1;
                 if (Character.isUpperCase(text.characters[place]) && !turn.barred(text, place)) {
+                    labelled.heads[labelled.count++] = count;
                     while (end < text.length && Character.isLetter(text.characters[end])) {
                         end++;
                     }

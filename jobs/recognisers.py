@@ -124,7 +124,8 @@ def trie(words: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """Kinds that are looked for together, nowhere behind a character of the class `behind`."""
+    """Kinds that are looked for together, nowhere behind a letter or digit of ASCII, unless they begin beyond Latin-1;
+    nor behind a character of the class `behind`."""
 
     behind: str
     kinds: tuple[Kind, ...]
@@ -168,7 +169,7 @@ _CARD = "|".join(  # ISO/IEC 7812: the ranges that are issued, and their lengths
 )
 
 WEB = Turn(
-    r"[A-Za-z0-9._%+\-@]",
+    r"[._%+\-@]",
     (
         # An address of the web may hold an e-mail address, so it comes first.
         Kind("URL", rf"{_WEB_END}++", words="http://|https://|ftp://|www."),
@@ -187,7 +188,7 @@ WEB = Turn(
     ),
 )
 LONG = Turn(
-    r"[0-9A-Za-z]",
+    "",
     (
         *(
             Kind(
@@ -307,7 +308,7 @@ _AT = r"(?i:(?: it| one| you| me| us)?(?: off)? (?:at|on|in|to|of)(?: user:| the
 _ADDRESS_IS = r"(?i: is| to|es, here they are)?[:?]{0,2}\s{1,2}"
 
 HEX = Turn(
-    r"[0-9A-Za-z]",
+    "",
     (
         Kind(
             "MAC",
@@ -334,7 +335,7 @@ HEX = Turn(
     ),
 )
 TOLD = Turn(  # numbers that the words before them explain
-    r"[A-Za-z]",
+    "",
     (
         Kind(
             KEPT,
@@ -430,7 +431,7 @@ _BORN = "(?:出生|生人|生日)"
 _OLD = r"[ \-]?(?i:years?[ \-]old|years of age|y/?o\b|y\.o\.|yrs?[ \-]?old)"
 _WHICH = r"\s(?i:office|mobile|fax|cell|home)\b"
 NUMBERED = Turn(  # what begins with a digit, and says by its form what it is
-    r"[0-9A-Za-z]",
+    "",
     (
         Kind(
             "SSN",
