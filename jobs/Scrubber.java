@@ -603,6 +603,7 @@ public final class Scrubber {
                 }
                 look.turn(t);
             }
+            Collections.sort(look.spans);
             StringBuilder out = new StringBuilder();
             for (int n = 0; n < look.spans.size(); n++) {
                 Span span = (Span) look.spans.get(n);
@@ -621,48 +622,58 @@ public final class Scrubber {
             if (given == null) {
                 return null;
             }
-            String text = bare((String) given);
-            if (((String) found).isEmpty()) {
-                return text;
-            }
-            Mac mac = null;
-            if (key != null) {
-                mac = Mac.getInstance("HmacSHA256");
-                mac.init(new SecretKeySpec((byte[]) key, "HmacSHA256"));
-            }
-            String[] told = ((String) found).split(";");
-            List<Span> spans = new ArrayList<Span>();
-            for (int n = 0; n < told.length; n++) {
-                String[] field = told[n].split(" ");
-                int start = text.offsetByCodePoints(0, Integer.parseInt(field[0]));
-                spans.add(new Span(start, text.offsetByCodePoints(0, Integer.parseInt(field[1])), field[2]));
-            }
-            Collections.sort(spans);
-            StringBuilder out = new StringBuilder();
+            String text = bare((String) given), spans = (String) found;
+            StringBuilder out = new StringBuilder(text.length() + 64);
             int last = 0;
-            for (int n = 0; n < spans.size(); n++) {
-                Span span = (Span) spans.get(n);
-                out.append(text, last, span.start).append('<').append(span.name);
-                if (mac != null) {
-                    tie(out.append('_'), mac, (String) visitor, span.name, text.substring(span.start, span.end));
+            for (int at = 0, next; at < spans.length(); at = next + 1) {
+                int end = spans.indexOf(' ', at), name = spans.indexOf(' ', end + 1);
+                next = spans.indexOf(';', name);
+                int from = text.offsetByCodePoints(0, Integer.parseInt(spans.substring(at, end)));
+                int to = text.offsetByCodePoints(0, Integer.parseInt(spans.substring(end + 1, name)));
+                String kind = spans.substring(name + 1, next);
+                out.append(text, last, from).append('<').append(kind);
+                if (key != null) {
+                    Tie.of((byte[]) key).tie(out.append('_'), (String) visitor, kind, text.substring(from, to));
                 }
                 out.append('>');
-                last = span.end;
+                last = to;
             }
             return out.append(text, last, text.length()).toString();
         }
+    }
+
+    /** A key, made ready for its use by one thread. */
+    private static final class Tie {
+        private static final ThreadLocal<Tie> LAST = new ThreadLocal<Tie>();
+        private final byte[] key;
+        private final Mac mac;
+
+        private Tie(byte[] key) throws GeneralSecurityException {
+            this.key = key;
+            mac = Mac.getInstance("HmacSHA256");
+            mac.init(new SecretKeySpec(key, "HmacSHA256"));
+        }
+
+        static Tie of(byte[] key) throws GeneralSecurityException {
+            Tie last = (Tie) LAST.get();
+            if (last == null || !Arrays.equals(last.key, key)) {
+                last = new Tie(key);
+                LAST.set(last);
+            }
+            return last;
+        }
 
         /** Eight letters for the first 32 bits of a keyed hash of visitor, kind, and the value's letters and digits. */
-        private static void tie(StringBuilder out, Mac mac, String visitor, String name, String value) {
-            StringBuilder message = new StringBuilder("text\0");
-            message.append(visitor == null ? "" : visitor).append('\0').append(name).append('\0');
+        void tie(StringBuilder out, String visitor, String kind, String value) {
+            StringBuilder message = new StringBuilder(64).append("text\0");
+            message.append(visitor == null ? "" : visitor).append('\0').append(kind).append('\0');
             String small = value.toLowerCase(Locale.ROOT);
-            for (int place = 0; place < small.length(); place += Character.charCount(small.codePointAt(place))) {
-                int character = small.codePointAt(place);
+            for (int place = 0; place < small.length(); place++) {
+                char character = small.charAt(place);
                 int type = Character.getType(character);
-                if (Character.isLetter(character) || type == Character.DECIMAL_DIGIT_NUMBER
+                if (Character.isLetterOrDigit(character) || Character.isSurrogate(character)
                         || type == Character.LETTER_NUMBER || type == Character.OTHER_NUMBER) {
-                    message.appendCodePoint(character);
+                    message.append(character);
                 }
             }
             byte[] digest = mac.doFinal(message.toString().getBytes(StandardCharsets.UTF_8));
