@@ -30,7 +30,7 @@ import org.apache.spark.sql.api.java.UDF5;
  * which knows no type arguments: hence the casts.
  */
 public final class Scrubber {
-    private static final int MASK = 0x10;
+    private static final int MASK = 0x0e;
     private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
     private static final long HOLD = 1L << 24;
     private static final long WORD = 1L << 48, BESIDE = 1L << 49, ENDING = 1L << 50, BEHIND = 1L << 51, KNOWN = 1L << 52;
@@ -80,6 +80,10 @@ public final class Scrubber {
 
     private static Pattern compiled(String pattern) {
         return pattern.isEmpty() ? null : Pattern.compile(pattern);
+    }
+
+    private static boolean holds(Pattern characters, String alone) {
+        return characters != null && characters.matcher(alone).matches();
     }
 
     /** A letter of words in any case, forwards or backwards; `kinds` are those whose word ends here, a bit for each. */
@@ -178,22 +182,18 @@ public final class Scrubber {
             asking |= asked.isEmpty() ? 0 : bit;
         }
 
-        private static boolean of(Pattern characters, String alone) {
-            return characters != null && characters.matcher(alone).matches();
-        }
-
         private long told(char character) {
             String alone = String.valueOf(character);
             long found = KNOWN;
             for (int k = 0; k < kinds.size(); k++) {
                 Kind kind = (Kind) kinds.get(k);
-                found |= of(kind.first, alone) ? 1L << k : 0;
-                found |= of(kind.holds, alone) ? HOLD << k : 0;
+                found |= holds(kind.first, alone) ? 1L << k : 0;
+                found |= holds(kind.holds, alone) ? HOLD << k : 0;
             }
             found |= words.next(character) != null ? WORD : 0;
             found |= besides.next(character) != null ? BESIDE : 0;
             found |= endings.next(character) != null ? ENDING : 0;
-            return found | (of(behind, alone) ? BEHIND : 0);
+            return found | (holds(behind, alone) ? BEHIND : 0);
         }
 
         private long of(char character) {

@@ -21,7 +21,7 @@ from functools import cache
 KEPT = "KEPT"
 """The kind of what looks personal and is the shop's own: it is matched so that nothing else matches it."""
 
-LABELS = "\x11-\x1e"
+LABELS = "\x0f-\x1e"
 """Characters that stand before words which lists know, as a range of a class (`labels`): controls of ASCII, which are
 taken out of texts before."""
 
@@ -153,7 +153,7 @@ def _behind(words: Iterable[str]) -> str:
 # What a standard defines ----------------------------------------------------------------------
 
 _A, _Z = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"  # no letter or digit of ASCII in front, behind
-_WEB_END = r"[^\s<>\"'，。；！？（）\x0e-\x10]"
+_WEB_END = r"[^\s<>\"'，。；！？（）\x0e]"
 _TOKEN = r"(?:[a-z_\-]*(?:token|key|sig|auth|code|session|password)=)"  # noqa: S105 - a name, not a secret
 _RESIDENT_ID = rf"\d{{17}}[0-9Xx]{_Z}"
 _CARD = "|".join(  # ISO/IEC 7812: the ranges that are issued, and their lengths

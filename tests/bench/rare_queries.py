@@ -22,6 +22,7 @@ from jobs.console import grid
 from jobs.tables import LEAST_VISITORS
 from jobs.warehouse import home, warehouse
 from models.bundle import Bundle, keep
+from models.evaluation.metrics import measured
 from models.retrieval.fusion import FusionSettings
 from models.retrieval.indexing import catalogue
 from models.statistics import paired_bootstrap, paired_randomisation
@@ -85,7 +86,8 @@ def compared(shop: str, whole: Bundle, kept: Bundle) -> list[tuple[Any, ...]]:
     few, rows = rare(shop, asked), []
     for what, fusion in (("search", None), ("encoder alone", FusionSettings(lexical=0.0))):
         finders = [side if fusion is None else replace(side, fusion=fusion) for side in sides]
-        values = [[one[searching.PRIMARY] for one in searching.measured(finder, asked)] for finder in finders]
+        answers = [searching.rankings(finder, asked) for finder in finders]
+        values = [measured([searching.PRIMARY], each, asked)[searching.PRIMARY] for each in answers]
         for group, within in (
             ("all queries", [True] * len(few)),
             ("rare ones", few),

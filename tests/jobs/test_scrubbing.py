@@ -202,11 +202,8 @@ def test_a_placeholder_is_stable_within_a_visitor_and_links_no_two(spark: Any) -
     assert rotated != first  # another key unlinks
 
 
-def test_what_looks_like_a_tag_in_a_text_is_no_tag(spark: Any) -> None:
-    from jobs.scrubbing import CLOSE, OPEN, PART
-
-    forged = f"{OPEN}a{PART}{PART}a@x.example{CLOSE}{CLOSE} end"
-    (text,) = tied(spark, [("u1", forged)])
+def test_what_looks_like_a_mask_in_a_text_is_no_mask(spark: Any) -> None:
+    (text,) = tied(spark, [("u1", "\x0ea\x0f\x0fa@x.example\x10\x10 end")])
     assert re.fullmatch("<EMAIL_[g-v]{8}> end", text)  # without the marks it is one address
 
 
@@ -226,6 +223,35 @@ def test_placeholders_are_counted_with_their_letters_and_residue_sees_past_them(
     assert tuple(rows.select(*counts).collect()[0]) == (2, 1, 0)
     held = scrubbing.residue(F.col("t"), dict.fromkeys(scrubbing.OWN, F.col("n")))
     assert not any(rows.select(*held.values()).collect()[0])
+
+
+def test_spans_are_told_in_characters(spark: Any) -> None:
+    """Also behind characters that are two to Java."""
+    from jobs import scrubbing
+
+    text = "😀 𠮷 a@x.example"
+    rows, found = scrubbing.found(spark.createDataFrame([(text,), (None,), ("",)], "text string"), "text")
+    assert [row[0] for row in rows.select(found).collect()] == ["4 15 EMAIL;", None, ""]
+    (start, end, kind), *_ = scrubbing.spans("4 15 EMAIL;")
+    assert (text[start:end], kind) == ("a@x.example", "EMAIL")
+    (masked,) = tied(spark, [("u1", text)])
+    assert re.fullmatch("😀 𠮷 <EMAIL_[g-v]{8}>", masked)
+
+
+def test_what_is_found_in_a_text_does_not_hang_on_the_texts_before(spark: Any) -> None:
+    """One thread's buffers serve text after text, long and short."""
+    from jobs import scrubbing
+
+    texts = [text for text, _ in GONE] + STAYS + ["Olivia Hernandez, 12 Long Street. " * 200, "", "😀" * 700, "x"]
+
+    def all_of(order: list[int]) -> dict[int, str]:
+        rows = spark.createDataFrame([(n, texts[n]) for n in order], "n int, text string").coalesce(1)
+        rows, found = scrubbing.found(rows, "text")
+        return {row["n"]: row["found"] for row in rows.select("n", found.alias("found")).collect()}
+
+    forwards = list(range(len(texts)))
+    assert all_of(forwards) == all_of(forwards[::-1])
+    assert sum(map(bool, all_of(forwards).values())) == len(GONE) + 1
 
 
 # A recogniser from outside --------------------------------------------------------------------
