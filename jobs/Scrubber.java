@@ -21,8 +21,7 @@ import javax.crypto.spec.SecretKeySpec;
 import org.apache.spark.sql.api.java.UDF4;
 import org.apache.spark.sql.api.java.UDF5;
 
-/**
- * Finds what is personal in a text, and puts placeholders there: two functions of Spark SQL.
+/** Finds what is personal in a text, and puts placeholders there: two functions of Spark SQL.
  *
  * What counts as personal is in recognisers.txt beside this class, as jobs/recognisers.py declares it. One look at each
  * character says which kinds may begin there, and only their patterns are tried. What a turn has found is masked, so

@@ -152,7 +152,7 @@ def _behind(words: Iterable[str]) -> str:
 
 # What a standard defines ----------------------------------------------------------------------
 
-_A, _Z = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"  # no letter or digit of ASCII in front, behind
+_Z = r"(?![0-9A-Za-z])"  # no letter or digit of ASCII behind
 _WEB_END = r"[^\s<>\"'，。；！？（）\x0e]"
 _TOKEN = r"(?:[a-z_\-]*(?:token|key|sig|auth|code|session|password)=)"  # noqa: S105 - a name, not a secret
 _RESIDENT_ID = rf"\d{{17}}[0-9Xx]{_Z}"

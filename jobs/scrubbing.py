@@ -27,6 +27,7 @@ from pyspark.sql import functions as F
 
 from jobs.console import Problem
 from jobs.recognisers import NAMES, labels, turns
+from jobs.spark import SCRATCH
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,14 +65,13 @@ _one = Lock()
 
 
 def _jar(spark: SparkSession) -> Path:
-    """Scrubber.java, compiled by the compiler that Spark brings along, with what it looks for; made once a JVM."""
-    path = Path(spark.conf.get("spark.sql.warehouse.dir").removeprefix("file:")) / "scrubber.jar"
+    """Scrubber.java, compiled by the compiler that Spark brings along, with what it looks for; made once a session."""
+    path = Path(spark.conf.get(SCRATCH), "scrubber.jar")
     with _one:
         if not path.is_file():
             compiler = spark._jvm.org.codehaus.janino.SimpleCompiler()
             compiler.setParentClassLoader(spark._jsparkSession.getClass().getClassLoader())
-            compiler.cook(SOURCE.read_text())
-            path.parent.mkdir(parents=True, exist_ok=True)
+            compiler.cook(SOURCE.read_text(encoding="utf-8"))
             with zipfile.ZipFile(path, "w") as jar:
                 for name, code in sorted(compiler.getBytecodes().items()):
                     jar.writestr(f"{name.replace('.', '/')}.class", bytes(code))
@@ -81,12 +81,17 @@ def _jar(spark: SparkSession) -> Path:
 
 def functions(spark: SparkSession) -> None:
     """Scrubber.java's two functions, made known to a session and to whoever works for it."""
-    if not spark.catalog.functionExists(FOUND):
-        spark.sql(f"ADD JAR '{_jar(spark)}'")
-        for name, kind in ((FOUND, "Found"), (REPLACED, "Replaced")):  # PySpark registers only what has type arguments
-            function = getattr(spark._jvm, f"endcap.Scrubber${kind}")()
-            text = spark._jvm.org.apache.spark.sql.types.DataTypes.StringType
-            spark._jsparkSession.udf().register(name, function, text)
+    if spark.catalog.functionExists(FOUND):
+        return
+    jar, java, ours = _jar(spark), spark._jvm.java, spark._jsparkSession
+    spark.sql(f"ADD JAR '{jar}'")
+    # Of this jar and no earlier session's in the same JVM. PySpark itself registers only what has type arguments.
+    places = spark.sparkContext._gateway.new_array(java.net.URL, 1)
+    places[0] = java.io.File(str(jar)).toURI().toURL()
+    loader = java.net.URLClassLoader(places, ours.getClass().getClassLoader())
+    text = spark._jvm.org.apache.spark.sql.types.DataTypes.StringType
+    for name, kind in ((FOUND, "Found"), (REPLACED, "Replaced")):
+        ours.udf().register(name, loader.loadClass(f"endcap.Scrubber${kind}").newInstance(), text)
 
 
 def found(rows: DataFrame, column: str, patterns: DataFrame | None = None) -> tuple[DataFrame, Column]:

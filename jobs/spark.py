@@ -121,7 +121,7 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
         return
     builder = SparkSession.builder.appName(f"endcap {step}").master(os.environ.get("ENDCAP_SPARK_MASTER", "local[*]"))
     scratch = tempfile.mkdtemp(prefix="endcap-spark-")
-    for key, value in {"spark.sql.warehouse.dir": scratch, **wanted}.items():
+    for key, value in {"spark.sql.warehouse.dir": scratch, SCRATCH: scratch, **wanted}.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     _open.append(spark)
@@ -133,6 +133,8 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+SCRATCH = "spark.endcap.scratch"
+"""The setting that names a folder on this machine, which goes when the session ends."""
 _open: "list[SparkSession]" = []
 
 

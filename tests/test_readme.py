@@ -21,7 +21,7 @@ def first_line(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].lstrip("# ").rstrip(".")
-    comments = re.findall(r"(?m)(?:^\s*(?:#(?!!)|//)|/\*|<!--)\s*(.*?)\s*(?:-->.*|\*/.*)?$", text)
+    comments = re.findall(r"(?m)(?:^\s*(?:#(?!!)|//)|/\*+|<!--)\s*(.*?)\s*(?:-->.*|\*/.*)?$", text)
     return next((comment.rstrip(".") for comment in comments if comment and not comment.startswith("syntax=")), "")
 
 
