@@ -64,34 +64,34 @@ FOUND, REPLACED = "endcap_found", "endcap_replaced"
 _one = Lock()
 
 
-def _jar(spark: SparkSession) -> Path:
-    """Scrubber.java, compiled by the compiler that Spark brings along, with what it looks for; made once a session."""
+def _jar(spark: SparkSession) -> tuple[Path, str]:
+    """Scrubber.java, compiled by the compiler that Spark brings along, with what it looks for; and its package.
+
+    Made once a session. A package of its own: a JVM that serves one session after the other finds the first's classes.
+    """
     path = Path(spark.conf.get(SCRATCH), "scrubber.jar")
+    package = "endcap." + re.sub(r"\W", "_", spark.sparkContext.applicationId)
     with _one:
         if not path.is_file():
             compiler = spark._jvm.org.codehaus.janino.SimpleCompiler()
             compiler.setParentClassLoader(spark._jsparkSession.getClass().getClassLoader())
-            compiler.cook(SOURCE.read_text(encoding="utf-8"))
+            compiler.cook(SOURCE.read_text(encoding="utf-8").replace("package endcap;", f"package {package};"))
             with zipfile.ZipFile(path, "w") as jar:
                 for name, code in sorted(compiler.getBytecodes().items()):
                     jar.writestr(f"{name.replace('.', '/')}.class", bytes(code))
-                jar.writestr("endcap/recognisers.txt", declared())
-    return path
+                jar.writestr(f"{package.replace('.', '/')}/recognisers.txt", declared())
+    return path, package
 
 
 def functions(spark: SparkSession) -> None:
     """Scrubber.java's two functions, made known to a session and to whoever works for it."""
-    if spark.catalog.functionExists(FOUND):
-        return
-    jar, java, ours = _jar(spark), spark._jvm.java, spark._jsparkSession
-    spark.sql(f"ADD JAR '{jar}'")
-    # Of this jar and no earlier session's in the same JVM. PySpark itself registers only what has type arguments.
-    places = spark.sparkContext._gateway.new_array(java.net.URL, 1)
-    places[0] = java.io.File(str(jar)).toURI().toURL()
-    loader = java.net.URLClassLoader(places, ours.getClass().getClassLoader())
-    text = spark._jvm.org.apache.spark.sql.types.DataTypes.StringType
-    for name, kind in ((FOUND, "Found"), (REPLACED, "Replaced")):
-        ours.udf().register(name, loader.loadClass(f"endcap.Scrubber${kind}").newInstance(), text)
+    if not spark.catalog.functionExists(FOUND):
+        jar, package = _jar(spark)
+        spark.sql(f"ADD JAR '{jar}'")
+        text = spark._jvm.org.apache.spark.sql.types.DataTypes.StringType
+        for name, kind in ((FOUND, "Found"), (REPLACED, "Replaced")):  # PySpark registers only what has type arguments
+            function = getattr(spark._jvm, f"{package}.Scrubber${kind}")()
+            spark._jsparkSession.udf().register(name, function, text)
 
 
 def found(rows: DataFrame, column: str, patterns: DataFrame | None = None) -> tuple[DataFrame, Column]:

@@ -1,6 +1,8 @@
 """Scrubbing: what is personal goes, what only looks like it stays; by hand, English and Chinese."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -252,6 +254,21 @@ def test_what_is_found_in_a_text_does_not_hang_on_the_texts_before(spark: Any) -
     forwards = list(range(len(texts)))
     assert all_of(forwards) == all_of(forwards[::-1])
     assert sum(map(bool, all_of(forwards).values())) == len(GONE) + 1
+
+
+AGAIN = """
+from jobs import scrubbing
+from jobs.spark import session
+for _ in range(2):
+    with session("again", rows=1) as spark:
+        rows = spark.createDataFrame([("a@x.example",)] * 2, "text string").repartition(2)
+        print([row[0] for row in scrubbing.scrubbed(rows, "text").collect()])
+"""
+
+
+def test_one_jvm_scrubs_for_one_session_after_another() -> None:
+    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["['<EMAIL>', '<EMAIL>']"] * 2, done.stderr
 
 
 # A recogniser from outside --------------------------------------------------------------------
