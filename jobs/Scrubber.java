@@ -324,8 +324,15 @@ public final class Scrubber {
         String label(int from, int to) {
             start = from;
             end = to;
-            Object label = LABELS.get(this);
-            return label != null || ENDINGS.before(this, to) == 0 ? (String) label : ending;
+            String label = (String) LABELS.get(this);
+            Letter letter = label == null ? ENDINGS : null;
+            for (int place = to - 1; letter != null && place > from && Character.isLowerCase(characters[place]); place--) {
+                letter = letter.next(characters[place]);
+                if (letter != null && letter.kinds != 0) {
+                    return ending;
+                }
+            }
+            return label;
         }
 
         /** As a string's, of the word. */

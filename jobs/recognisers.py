@@ -205,7 +205,7 @@ LONG = Turn(
             "CARD",
             rf"(?!{_RESIDENT_ID})\d(?:[ \-]?\d){{11,18}}(?!\d)",
             words="card|mastercard|卡|visa|amex|cc",
-            before=r"[^\d<]{0,24}",
+            before=r"[^\d<]{0,24}(?<![0-9A-Za-z])",
             digits=12,
             checksum="luhn",
         ),
