@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jobs import rights
 from jobs.console import run_command
 from models import audit, evidence, promotions, registry, reviewing, tracking
 from models.__main__ import parser
@@ -87,10 +88,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def shop(template: Path, home: Path) -> Path:
-    """A copy of it that a test may spoil."""
+def shop(template: Path, home: Path) -> Iterator[Path]:
+    """A copy of it that a test may spoil; what is written meanwhile has the rights that a command gives it."""
     shutil.copytree(template, home)
-    return home / SHOP
+    before = os.umask(rights.umask())
+    yield home / SHOP
+    os.umask(before)
 
 
 # --- the way, and its book ---
