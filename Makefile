@@ -71,7 +71,7 @@ reset: $(STAMP)  ## empty the home of SHOP, after listing what goes
 	@$(BIN)/python -m jobs reset --shop '$(SHOP)'
 
 test: install  ## all tests
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 3 --dist worksteal
 
 check: $(STAMP)  ## style, format and types
 	@$(BIN)/ruff check .

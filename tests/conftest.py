@@ -1,8 +1,10 @@
 """What tests share: a home of their own, one Spark, and rows put into a warehouse by hand."""
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +26,34 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that take minutes go first, so that no process waits for the last of them."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that take minutes go first, so that no process waits for the last of them.
+
+    pytest-xdist begins by giving each process as many tests, in this order: the long ones are dealt out, file by file,
+    and each hand is filled up with the others.
+    """
+    hands: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    for n, (_, file) in enumerate(groupby(long, key=lambda item: item.path)):
+        hands[n % len(hands)].extend(file)
+    for n, hand in enumerate(hands):
+        wanted = len(items) * (n + 1) // len(hands) - len(items) * n // len(hands) - len(hand)
+        hand += others[:wanted]
+        del others[:wanted]
+    items[:] = chain(*hands)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
+    """A folder that the first process of a run to ask for it makes; the others wait, and find it made."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made := folder.with_suffix(".made")).exists():
+            make(folder)
+            made.touch()
+    return folder
 
 
 def real_data(name: str) -> Path:
@@ -87,9 +114,12 @@ def run_here(spark: Any) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def undisturbed(run_here: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> "Undisturbed":
     """A small shop before and after each of two steps, made once. Tests take copies of links (`kills.copied`)."""
-    from tests.kills import undisturbed
+    from tests.kills import Undisturbed, undisturbed
 
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"), ["clean", "anonymise"], run_here)
+    steps = ["clean", "anonymise"]
+    return Undisturbed.under(
+        once(tmp_path_factory, "undisturbed", lambda folder: undisturbed(folder, steps, run_here)), steps
+    )
 
 
 @pytest.fixture

@@ -109,15 +109,20 @@ class Undisturbed:
     before: Mapping[str, Path]
     after: Mapping[str, Path]
 
+    @classmethod
+    def under(cls, folder: Path, steps: Sequence[str]) -> "Undisturbed":
+        """Where a folder holds them."""
+        homes = [folder / "imported", *(folder / f"after-{step}" for step in steps)]
+        return cls(dict(zip(steps, homes, strict=False)), dict(zip(steps, homes[1:], strict=True)))
+
 
 def undisturbed(folder: Path, steps: Sequence[str], run: Run = finish) -> Undisturbed:
     """The small shop imported, and these steps run one after another: a home for each, linked to the one before."""
-    before, after, home = {}, {}, imported(folder / "imported", run)
+    imported(folder / "imported", run)
+    homes = Undisturbed.under(folder, steps)
     for step in steps:
-        before[step], home = home, copied(home, folder / f"after-{step}")
-        run(home, step, "--shop", SHOP)
-        after[step] = home
-    return Undisturbed(before, after)
+        run(copied(homes.before[step], homes.after[step]), step, "--shop", SHOP)
+    return homes
 
 
 # Points of publishing -------------------------------------------------------------------------

@@ -1,28 +1,27 @@
 """The generated shop's planted faults: each is found with its reason, nothing else is refused, no row is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jobs.__main__ import parser
-from jobs.console import run_command
 from jobs.counting import TERMS
 from jobs.judging import REASONS
 from jobs.tables import DELIVERED, LINKS, table
 from jobs.warehouse import Warehouse
+from tests.conftest import once
 
 
 @pytest.fixture(scope="module")
-def cleaned(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cleaned(run_here: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the whole shop was imported and cleaned by the real commands."""
-    home = tmp_path_factory.mktemp("planted") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENDCAP_HOME", str(home))
-        for words in (["import", "sample", "--scale", "0.3"], ["clean", "--shop", "sample"]):
-            assert run_command(parser(), words) == 0
-    return home
+
+    def make(home: Path) -> None:
+        run_here(home, "import", "sample", "--scale", "0.3")
+        run_here(home, "clean", "--shop", "sample")
+
+    return once(tmp_path_factory, "planted", make)
 
 
 @pytest.fixture

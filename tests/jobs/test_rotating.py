@@ -176,6 +176,7 @@ def test_a_shop_with_one_key_has_nothing_to_destroy(
     assert held_epochs("toy") == [1]
 
 
+@pytest.mark.long
 def test_after_a_rotation_from_end_to_end_everybody_has_another_name_and_nothing_else_is_changed(
     undisturbed: Undisturbed, jobs: Callable[..., Any], home: Path
 ) -> None:
