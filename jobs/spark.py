@@ -26,7 +26,7 @@ ROW_GROUP = 1 << 18  # rows of a file held at a time by the task that writes it
 _DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.sql.ui.explainMode": "simple",  # the page that nobody opens is written all the same, at every stage of a query
+    "spark.sql.ui.explainMode": "simple",  # a page that nobody opens is written all the same, at every stage of a query
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": "8",
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # publishers' nanosecond columns arrive as longs, not as an error
