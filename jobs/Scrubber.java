@@ -14,29 +14,34 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 import org.apache.spark.sql.api.java.UDF4;
 import org.apache.spark.sql.api.java.UDF5;
+import org.apache.spark.sql.api.java.UDF7;
 
-/** Finds what is personal in a text, and puts placeholders there: two functions of Spark SQL.
+/** Finds what is personal in a text, and puts placeholders there: functions of Spark SQL.
  *
  * What counts as personal is in recognisers.txt beside this class, as jobs/recognisers.py declares it. One look at each
  * character says which kinds may begin there, and only their patterns are tried. What a turn has found is masked, so
- * that the later turns look around it. jobs/scrubbing.py has this file compiled by the compiler that Spark brings along,
+ * that the later turns look around it. jobs/scrubbing.py has this file compiled by the compiler that Spark brings,
  * which knows no type arguments: hence the casts.
  */
 public final class Scrubber {
     private static final int MASK = 0x0e;
     private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
     private static final long HOLD = 1L << 24;
-    private static final long WORD = 1L << 48, BESIDE = 1L << 49, ENDING = 1L << 50, BEHIND = 1L << 51, KNOWN = 1L << 52;
+    private static final long WORD = 1L << 48, BEHIND = 1L << 49;
     private static final String[] OWN = {"EMAIL", "PHONE", "ADDRESS", "NAME"};
     private static final String KEPT = "KEPT";
 
     private static final List<Turn> TURNS = new ArrayList<Turn>();
+    /** By character and turn: the kinds that begin with it; the kinds that ask for it (from HOLD on); and flags. */
+    private static final AtomicReferenceArray<long[]> KNOWN = new AtomicReferenceArray<long[]>(1 << 16);
+    private static final Letter BESIDES = new Letter(), BESIDE_ENDINGS = new Letter(); // those read backwards
     private static final Map<String, String> LABELS = new HashMap<String, String>();
     private static final Letter ENDINGS = new Letter(); // read backwards
     private static String ending;
@@ -63,7 +68,7 @@ public final class Scrubber {
 
         /** From the fields of a line. */
         Kind(String[] field) {
-            name = field[1];
+            name = field[1].equals(KEPT) ? KEPT : field[1];
             first = compiled(field[2]);
             value = field[4].isEmpty() ? 0 : 1;
             pattern = Pattern.compile(value == 0 ? field[5] : field[4] + "(" + field[5] + ")");
@@ -88,6 +93,7 @@ public final class Scrubber {
     /** A letter of words in any case, forwards or backwards; `kinds` are those whose word ends here, a bit for each. */
     private static final class Letter {
         int kinds;
+        int[] asking; // by turn: the kinds that ask for the word that ends here
         private char[] letters = new char[0];
         private Letter[] more = new Letter[0];
 
@@ -105,7 +111,8 @@ public final class Scrubber {
             return null;
         }
 
-        void grow(String word, int kinds) {
+        /** The last letter of a word, made if there is none. */
+        Letter grown(String word) {
             Letter letter = this;
             for (int p = 0; p < word.length(); p++) {
                 Letter next = letter.next(word.charAt(p));
@@ -119,7 +126,19 @@ public final class Scrubber {
                 }
                 letter = next;
             }
-            letter.kinds |= kinds;
+            return letter;
+        }
+
+        void ask(String word, int turn, int kind) {
+            Letter last = grown(word);
+            last.asking = last.asking == null ? new int[turn + 1] : Arrays.copyOf(last.asking, turn + 1);
+            last.asking[turn] |= kind;
+        }
+
+        private void answer(int[] near) {
+            for (int turn = 0; asking != null && turn < asking.length; turn++) {
+                near[turn] |= asking[turn];
+            }
         }
 
         /** The kinds of all words that begin at a place. */
@@ -132,14 +151,20 @@ public final class Scrubber {
             return found;
         }
 
-        /** The kinds of all endings before a place. */
-        int before(Text text, int place) {
-            int found = 0;
+        /** Who asks for the words that begin at a place. */
+        void from(Text text, int place, int[] near) {
+            Letter letter = this;
+            for (int p = place; p < text.length && (letter = letter.next(text.characters[p])) != null; p++) {
+                letter.answer(near);
+            }
+        }
+
+        /** Who asks for the endings before a place. */
+        void before(Text text, int place, int[] near) {
             Letter letter = this;
             for (int p = place - 1; p >= 0 && (letter = letter.next(text.characters[p])) != null; p--) {
-                found |= letter.kinds;
+                letter.answer(near);
             }
-            return found;
         }
     }
 
@@ -149,12 +174,12 @@ public final class Scrubber {
         final List<Kind> kinds = new ArrayList<Kind>();
         private final Pattern behind;
         private final int[] enough = new int[32]; // by the digits in a row: the kinds that ask for no more
-        private final Letter words = new Letter(), besides = new Letter(), endings = new Letter();
+        private final int number;
+        private final Letter words = new Letter();
         private int worded, holding, asking; // the kinds that begin with words, ask for characters, ask for words
-        /** By character: the kinds that begin with it; the kinds that ask for it (from HOLD on); and flags. */
-        private final long[] known = new long[1 << 16];
 
-        Turn(String behind, boolean labelled) {
+        Turn(int number, String behind, boolean labelled) {
+            this.number = number;
             this.behind = compiled(behind);
             this.labelled = labelled;
         }
@@ -162,17 +187,18 @@ public final class Scrubber {
         void add(Kind kind, String first, String asked) {
             int bit = 1 << kinds.size();
             kinds.add(kind);
-            for (String word : first.split("\\|")) {
-                words.grow(word, bit);
+            String[] word = first.isEmpty() ? new String[0] : first.split("\\|");
+            for (int n = 0; n < word.length; n++) {
+                words.grown(word[n]).kinds |= bit;
             }
-            for (String word : asked.split("\\|")) {
-                if (word.startsWith("-")) {
-                    endings.grow(reversed(word.substring(1)), bit);
+            word = asked.isEmpty() ? new String[0] : asked.split("\\|");
+            for (int n = 0; n < word.length; n++) {
+                if (word[n].startsWith("-")) {
+                    BESIDE_ENDINGS.ask(reversed(word[n].substring(1)), number, bit);
                 } else {
-                    besides.grow(word, bit);
+                    BESIDES.ask(word[n], number, bit);
                 }
             }
-            words.kinds = besides.kinds = 0; // of no words
             for (int digits = kind.digits; digits < enough.length; digits++) {
                 enough[digits] |= bit;
             }
@@ -181,71 +207,51 @@ public final class Scrubber {
             asking |= asked.isEmpty() ? 0 : bit;
         }
 
-        private long told(char character) {
+        long told(char character) {
             String alone = String.valueOf(character);
-            long found = KNOWN;
+            long found = words.next(character) != null ? WORD : 0;
             for (int k = 0; k < kinds.size(); k++) {
                 Kind kind = (Kind) kinds.get(k);
                 found |= holds(kind.first, alone) ? 1L << k : 0;
                 found |= holds(kind.holds, alone) ? HOLD << k : 0;
             }
-            found |= words.next(character) != null ? WORD : 0;
-            found |= besides.next(character) != null ? BESIDE : 0;
-            found |= endings.next(character) != null ? ENDING : 0;
             return found | (holds(behind, alone) ? BEHIND : 0);
-        }
-
-        private long of(char character) {
-            long found = known[character];
-            if (found == 0) {
-                found = told(character);
-                known[character] = found;
-            }
-            return found;
         }
 
         /** True if nothing begins at a place, for what stands in front. */
         boolean barred(Text text, int place) {
-            return place > 0 && (of(text.characters[place - 1]) & BEHIND) != 0;
+            return place > 0 && (known(text.characters[place - 1])[number] & BEHIND) != 0;
         }
 
         /** The kinds that a text may hold, a bit for each. */
         int possible(Look look) {
-            long any = 0;
-            for (int n = 0; n < look.different; n++) {
-                any |= of(look.characters[n]);
-            }
-            for (int n = 0; labelled && n < look.labels.length(); n++) {
-                any |= of(look.labels.charAt(n));
-            }
+            long any = look.any[number];
             int begin = (int) any & KINDS | ((any & WORD) != 0 ? worded : 0), held = (int) (any / HOLD) & KINDS;
-            int found = begin & (held | ~holding) & enough[Math.min(look.digits, enough.length - 1)];
-            return (found & asking) == 0 ? found : found & (near(look) | ~asking);
-        }
-
-        private int near(Look look) {
-            int found = 0;
-            for (int n = 0; n < look.words; n++) {
-                int start = look.starts[n], end = look.ends[n];
-                if ((of(look.text.characters[start]) & BESIDE) != 0) {
-                    found |= besides.from(look.text, start);
-                }
-                if ((of(look.text.characters[end - 1]) & ENDING) != 0) {
-                    found |= endings.before(look.text, end);
-                }
-            }
-            return found;
+            int enoughDigits = enough[Math.min(look.digits, enough.length - 1)];
+            return begin & (held | ~holding) & (look.near[number] | ~asking) & enoughDigits;
         }
 
         /** Of these kinds those that may begin at a place, a bit for each. */
         int beginning(Text text, int place, int possible) {
-            long here = of(text.characters[place]);
+            long here = known(text.characters[place])[number];
             boolean word = (here & WORD) != 0 && (possible & worded) != 0;
             if ((here & possible) == 0 && !word || barred(text, place)) {
                 return 0;
             }
             return ((int) here | (word ? words.from(text, place) : 0)) & possible;
         }
+    }
+
+    private static long[] known(char character) {
+        long[] found = (long[]) KNOWN.get(character);
+        if (found == null) {
+            found = new long[TURNS.size()];
+            for (int t = 0; t < found.length; t++) {
+                found[t] = ((Turn) TURNS.get(t)).told(character);
+            }
+            KNOWN.set(character, found);
+        }
+        return found;
     }
 
     /** The lines of recognisers.txt: their first field says what the others are. */
@@ -256,14 +262,14 @@ public final class Scrubber {
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             String[] field = line.split("\t", -1);
             if (field[0].equals("turn")) {
-                turn = new Turn(field[1], field[2].equals("labelled"));
+                turn = new Turn(TURNS.size(), field[1], field[2].equals("labelled"));
                 TURNS.add(turn);
             } else if (field[0].equals("kind")) {
                 turn.add(new Kind(field), field[3], field[8]);
             } else if (field[0].equals("own")) {
                 own = TURNS.size();
             } else if (field[0].equals("ending")) {
-                ENDINGS.grow(reversed(field[1]), 1);
+                ENDINGS.grown(reversed(field[1])).kinds = 1;
                 ending = field[2];
             } else {
                 LABELS.put(field[1], field[2]);
@@ -304,6 +310,11 @@ public final class Scrubber {
             length = count = 0;
         }
 
+        void append(Text other, int from, int to) {
+            System.arraycopy(other.characters, from, characters, length, to - from);
+            length += to - from;
+        }
+
         public char charAt(int place) {
             return characters[place];
         }
@@ -326,13 +337,17 @@ public final class Scrubber {
             end = to;
             String label = (String) LABELS.get(this);
             Letter letter = label == null ? ENDINGS : null;
-            for (int place = to - 1; letter != null && place > from && Character.isLowerCase(characters[place]); place--) {
+            for (int place = to - 1; letter != null && place > from && small(characters[place]); place--) {
                 letter = letter.next(characters[place]);
                 if (letter != null && letter.kinds != 0) {
                     return ending;
                 }
             }
             return label;
+        }
+
+        private static boolean small(char letter) {
+            return Character.isLowerCase(letter);
         }
 
         /** As a string's, of the word. */
@@ -360,13 +375,12 @@ public final class Scrubber {
     private static final class Look {
         final List<Span> spans = new ArrayList<Span>();
         final Text text = new Text();
-        char[] characters = new char[256]; // of the text, each once; those beyond Latin-1 may come again
-        int[] starts = new int[256], ends = new int[256]; // of its words
-        int different, words;
+        final long[] any = new long[TURNS.size()]; // by turn: what is known of any of the text's characters
+        final int[] near = new int[TURNS.size()]; // ... the kinds that ask for words which the text holds
         int digits; // the longest row, with at most two of " .-/()" between one and the next
-        final StringBuilder labels = new StringBuilder(); // those in the labelled text
         private final Text labelled = new Text(); // with a label before each word that a list knows
-        private int[] places = new int[256]; // where its characters stand in the text, and its end
+        private int[] inserted = new int[256]; // where in it
+        private int labels;
         private final Matcher[][] matchers = new Matcher[TURNS.size()][];
 
         void open(String whole) {
@@ -375,13 +389,8 @@ public final class Scrubber {
             text.open(length);
             text.length = length;
             whole.getChars(0, length, text.characters, 0);
-            if (characters.length < length) {
-                characters = new char[2 * length];
-                starts = new int[2 * length];
-                ends = new int[2 * length];
-            }
-            if (places.length <= 2 * length) {
-                places = new int[4 * length + 1];
+            if (inserted.length < length) {
+                inserted = new int[2 * length];
             }
             scan();
         }
@@ -390,18 +399,18 @@ public final class Scrubber {
             boolean[] seen = new boolean[256];
             boolean inside = false, joined = false;
             int row = 0, since = 0;
-            different = words = digits = 0;
+            digits = 0;
+            Arrays.fill(any, 0);
+            Arrays.fill(near, 0);
             for (int place = 0; place < text.length; place++) {
                 char character = text.characters[place];
                 if (!joined || character >= seen.length) {
                     text.heads[text.count++] = place;
                 }
                 joined = character < 128 && Character.isLetterOrDigit(character);
-                if (character >= seen.length) {
-                    characters[different++] = character;
-                } else if (!seen[character]) {
-                    seen[character] = true;
-                    characters[different++] = character;
+                if (character >= seen.length || !seen[character]) {
+                    seen(character);
+                    seen[character % seen.length] |= character < seen.length;
                 }
                 if (character >= '0' && character <= '9') {
                     since = 0;
@@ -411,14 +420,21 @@ public final class Scrubber {
                 }
                 boolean letter = Character.isLetter(character);
                 if (letter && !inside) {
-                    starts[words] = place;
+                    BESIDES.from(text, place, near);
                 } else if (inside && !letter) {
-                    ends[words++] = place;
+                    BESIDE_ENDINGS.before(text, place, near);
                 }
                 inside = letter;
             }
             if (inside) {
-                ends[words++] = text.length;
+                BESIDE_ENDINGS.before(text, text.length, near);
+            }
+        }
+
+        private void seen(char character) {
+            long[] known = known(character);
+            for (int t = 0; t < known.length; t++) {
+                any[t] |= known[t];
             }
         }
 
@@ -452,8 +468,8 @@ public final class Scrubber {
                     if (match.region(place, seen.length).lookingAt()) {
                         int start = match.start(kind.value), end = match.end();
                         if (passes(kind.checksum, seen, start, end)) {
-                            boolean moved = turn.labelled;
-                            spans.add(new Span(moved ? places[start] : start, moved ? places[end] : end, kind.name));
+                            start = turn.labelled ? unlabelled(start) : start;
+                            spans.add(new Span(start, turn.labelled ? unlabelled(end) : end, kind.name));
                         }
                         last = end;
                         break;
@@ -471,30 +487,37 @@ public final class Scrubber {
         }
 
         private void label(Turn turn) {
-            labels.setLength(0);
             labelled.open(2 * text.length);
-            int count = 0;
-            for (int place = 0; place < text.length; ) {
-                int end = place + 1;
+            labels = 0;
+            int done = 0;
+            for (int n = 0; n < text.count; n++) {
+                int place = text.heads[n];
                 if (Character.isUpperCase(text.characters[place]) && !turn.barred(text, place)) {
-                    labelled.heads[labelled.count++] = count;
+                    int end = place + 1;
                     while (end < text.length && Character.isLetter(text.characters[end])) {
                         end++;
                     }
                     String label = end > place + 1 ? text.label(place, end) : null;
+                    labelled.append(text, done, place);
+                    done = place;
+                    labelled.heads[labelled.count++] = labelled.length;
                     if (label != null) {
-                        places[count] = place;
-                        labelled.characters[count++] = label.charAt(0);
-                        labels.append(label);
+                        seen(label.charAt(0));
+                        inserted[labels++] = labelled.length;
+                        labelled.characters[labelled.length++] = label.charAt(0);
                     }
                 }
-                for (; place < end; place++) {
-                    places[count] = place;
-                    labelled.characters[count++] = text.characters[place];
-                }
             }
-            places[count] = text.length;
-            labelled.length = count;
+            labelled.append(text, done, text.length);
+        }
+
+        /** Where in the text a place of the labelled one is. */
+        private int unlabelled(int place) {
+            int before = 0;
+            while (before < labels && inserted[before] < place) {
+                before++;
+            }
+            return place - before;
         }
 
         /** A visitor's own identifier: a pattern of this text's alone. */
@@ -584,67 +607,93 @@ public final class Scrubber {
 
     // Functions of Spark ---------------------------------------------------------------------------
 
-    /**
-     * What is personal in a text, of any kind or by patterns of the visitor's own e-mail, phone, address and name, each
-     * of which may be null: "start end KIND;" in characters of the text without controls; null of null.
-     */
+    /** What is personal in a bare text: of any kind, or by the visitor's own patterns, each of which may be null. */
+    private static List<Span> found(String text, Object[] patterns) {
+        Look look = (Look) LOOKS.get();
+        if (look == null) {
+            look = new Look();
+            LOOKS.set(look);
+        }
+        look.open(text);
+        for (int t = 0; t < TURNS.size(); t++) {
+            for (int n = 0; t == own && n < patterns.length; n++) {
+                if (patterns[n] != null) {
+                    look.own((String) patterns[n], OWN[n]);
+                }
+            }
+            look.turn(t);
+        }
+        Collections.sort(look.spans);
+        return look.spans;
+    }
+
+    /** A bare text with a placeholder for each span; tied to the visitor under a key (bytes) if that is given. */
+    private static String replaced(String text, List<Span> spans, Object visitor, Object key)
+            throws GeneralSecurityException {
+        StringBuilder out = new StringBuilder(text.length() + 64);
+        int last = 0;
+        for (int n = 0; n < spans.size(); n++) {
+            Span span = (Span) spans.get(n);
+            if (span.name != KEPT) {
+                out.append(text, last, span.start).append('<').append(span.name);
+                if (key != null) {
+                    String value = text.substring(span.start, span.end);
+                    Tie.of((byte[]) key).tie(out.append('_'), (String) visitor, span.name, value);
+                }
+                out.append('>');
+                last = span.end;
+            }
+        }
+        return last == 0 ? text : out.append(text, last, text.length()).toString();
+    }
+
+    /** "start end KIND;" for each span, in characters of the text without controls; null of null. */
     public static final class Found implements UDF5 {
-        public Object call(Object text, Object email, Object phone, Object address, Object name) {
-            if (text == null) {
+        public Object call(Object given, Object email, Object phone, Object address, Object name) {
+            if (given == null) {
                 return null;
             }
-            String given = bare((String) text);
-            Look look = (Look) LOOKS.get();
-            if (look == null) {
-                look = new Look();
-                LOOKS.set(look);
-            }
-            look.open(given);
-            Object[] patterns = {email, phone, address, name};
-            for (int t = 0; t < TURNS.size(); t++) {
-                for (int n = 0; t == own && n < patterns.length; n++) {
-                    if (patterns[n] != null) {
-                        look.own((String) patterns[n], OWN[n]);
-                    }
-                }
-                look.turn(t);
-            }
-            Collections.sort(look.spans);
+            String text = bare((String) given);
+            List<Span> spans = found(text, new Object[] {email, phone, address, name});
             StringBuilder out = new StringBuilder();
-            for (int n = 0; n < look.spans.size(); n++) {
-                Span span = (Span) look.spans.get(n);
-                if (!span.name.equals(KEPT)) {
-                    out.append(given.codePointCount(0, span.start)).append(' ');
-                    out.append(given.codePointCount(0, span.end)).append(' ').append(span.name).append(';');
+            for (int n = 0; n < spans.size(); n++) {
+                Span span = (Span) spans.get(n);
+                if (span.name != KEPT) {
+                    out.append(text.codePointCount(0, span.start)).append(' ');
+                    out.append(text.codePointCount(0, span.end)).append(' ').append(span.name).append(';');
                 }
             }
             return out.toString();
         }
     }
 
-    /** A text with a placeholder for each span of `Found`; tied to the visitor under a key (bytes) if that is given. */
-    public static final class Replaced implements UDF4 {
-        public Object call(Object given, Object found, Object visitor, Object key) throws GeneralSecurityException {
+    /** A text with what `Found` finds replaced. */
+    public static final class Scrubbed implements UDF7 {
+        public Object call(Object given, Object email, Object phone, Object address, Object name, Object visitor,
+                Object key) throws GeneralSecurityException {
             if (given == null) {
                 return null;
             }
-            String text = bare((String) given), spans = (String) found;
-            StringBuilder out = new StringBuilder(text.length() + 64);
-            int last = 0;
-            for (int at = 0, next; at < spans.length(); at = next + 1) {
-                int end = spans.indexOf(' ', at), name = spans.indexOf(' ', end + 1);
-                next = spans.indexOf(';', name);
-                int from = text.offsetByCodePoints(0, Integer.parseInt(spans.substring(at, end)));
-                int to = text.offsetByCodePoints(0, Integer.parseInt(spans.substring(end + 1, name)));
-                String kind = spans.substring(name + 1, next);
-                out.append(text, last, from).append('<').append(kind);
-                if (key != null) {
-                    Tie.of((byte[]) key).tie(out.append('_'), (String) visitor, kind, text.substring(from, to));
-                }
-                out.append('>');
-                last = to;
+            String text = bare((String) given);
+            return replaced(text, found(text, new Object[] {email, phone, address, name}), visitor, key);
+        }
+    }
+
+    /** A text with spans, told as `Found` tells them, replaced. */
+    public static final class Replaced implements UDF4 {
+        public Object call(Object given, Object told, Object visitor, Object key) throws GeneralSecurityException {
+            if (given == null) {
+                return null;
             }
-            return out.append(text, last, text.length()).toString();
+            String text = bare((String) given);
+            List<Span> spans = new ArrayList<Span>();
+            String[] each = ((String) told).isEmpty() ? new String[0] : ((String) told).split(";");
+            for (int n = 0; n < each.length; n++) {
+                String[] field = each[n].split(" ");
+                int start = text.offsetByCodePoints(0, Integer.parseInt(field[0]));
+                spans.add(new Span(start, text.offsetByCodePoints(0, Integer.parseInt(field[1])), field[2]));
+            }
+            return replaced(text, spans, visitor, key);
         }
     }
 

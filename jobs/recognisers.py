@@ -245,9 +245,11 @@ _ADULT = r"(?:1[89]|[2-9]\d|1[01]\d)"  # toys are for ages 3 and up
 
 # Streets: a kind of street in front, behind or at the end of the word; a house number; a place and its postal code.
 _CAP = r"\p{Lu}[\p{L}\p{M}’'.\-]*+"
-_JOIN = (
-    r"(?:of|de|la|del|della|dei|degli|delle|des|du|da|do|dos|das|van|von|im|am|an|auf|der|den|zum|zur|op|het|na|nad|"
-    r"and|the|le|les|el|los|las|et|e|y|u\.|ul\.)"
+_JOIN = trie(
+    _words(
+        "of de la del della dei degli delle des du da do dos das van von im am an auf der den zum zur op het na nad",
+        "and the le les el los las et e y u. ul.",
+    )
 )
 _HOUSE = r"\d{1,6}(?:[A-Za-z]|/\d{1,4}|-\d{1,4})?"
 _SURE_TYPES = "street|road|avenue|boulevard|blvd|lane|terrace|crescent"

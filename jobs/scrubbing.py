@@ -1,10 +1,10 @@
 """Personal data in free text, found and replaced in Spark's JVM, English and Chinese.
 
-What counts as personal is declared in `jobs.recognisers`; Scrubber.java looks for it, in one pass of two functions of
-Spark. The visitor's own name, e-mail, phone and address are found, however the patterns fare, and what is found becomes
-a typed placeholder: <EMAIL_kgsmboig>. Its eight letters are a keyed hash of visitor, kind and value: the same value of
-the same visitor has the same placeholder wherever it stands, other values and other visitors have others, and without
-the key nobody can say whose. 32 bits: among 1,000 values of one visitor two meet with probability 1e-4.
+What counts as personal is declared in `jobs.recognisers`; Scrubber.java looks for it, as functions of Spark. The
+visitor's own name, e-mail, phone and address are found, however the patterns fare, and what is found becomes a typed
+placeholder: <EMAIL_kgsmboig>. Its eight letters are a keyed hash of visitor, kind and value: the same value of the same
+visitor has the same placeholder wherever it stands, other values and other visitors have others, and without the key
+nobody can say whose. 32 bits: among 1,000 values of one visitor two meet with probability 1e-4.
 (`jobs.events.normalised` drops the letters: learning sees <email>.) `clean` removes markup before, so a placeholder in
 a safe text was put there by this module, and can be counted.
 
@@ -59,8 +59,8 @@ def declared() -> str:
     return "".join("\t".join(line) + "\n" for line in lines)
 
 
-FOUND, REPLACED = "endcap_found", "endcap_replaced"
-"""The names of Scrubber.java's functions in a session."""
+FOUND, SCRUBBED, REPLACED = FUNCTIONS = "Found", "Scrubbed", "Replaced"
+"""Scrubber.java's functions; in a session they are called endcap_Found and so on."""
 _one = Lock()
 
 
@@ -84,14 +84,29 @@ def _jar(spark: SparkSession) -> tuple[Path, str]:
 
 
 def functions(spark: SparkSession) -> None:
-    """Scrubber.java's two functions, made known to a session and to whoever works for it."""
-    if not spark.catalog.functionExists(FOUND):
+    """Scrubber.java's functions, made known to a session and to whoever works for it."""
+    if not spark.catalog.functionExists(f"endcap_{FOUND}"):
         jar, package = _jar(spark)
         spark.sql(f"ADD JAR '{jar}'")
         text = spark._jvm.org.apache.spark.sql.types.DataTypes.StringType
-        for name, kind in ((FOUND, "Found"), (REPLACED, "Replaced")):  # PySpark registers only what has type arguments
-            function = getattr(spark._jvm, f"{package}.Scrubber${kind}")()
-            spark._jsparkSession.udf().register(name, function, text)
+        for name in FUNCTIONS:  # PySpark itself registers only what has type arguments
+            function = getattr(spark._jvm, f"{package}.Scrubber${name}")()
+            spark._jsparkSession.udf().register(f"endcap_{name}", function, text)
+
+
+def _called(name: str, *arguments: Column) -> Column:
+    return F.call_function(f"endcap_{name}", *arguments)
+
+
+def _with_own(rows: DataFrame, column: str, patterns: DataFrame | None) -> tuple[DataFrame, list[Column]]:
+    """`rows` with the functions known to their session, and the patterns of each row's visitor."""
+    functions(rows.sparkSession)
+    if patterns is None:
+        return rows, [F.lit(None).cast("string")] * len(OWN)
+    own = [F.col(f"_own_{each}") for each in OWN]
+    # A pattern of each row's own is compiled for each row: not where it cannot be.
+    own[1] = F.when(F.col(column).rlike(r"\d"), own[1])
+    return rows.join(F.broadcast(patterns), "visitor_id", "left"), own
 
 
 def found(rows: DataFrame, column: str, patterns: DataFrame | None = None) -> tuple[DataFrame, Column]:
@@ -100,14 +115,8 @@ def found(rows: DataFrame, column: str, patterns: DataFrame | None = None) -> tu
     "start end KIND;" for each span, in characters of the text without controls; null of null. `patterns` is small: it
     is broadcast.
     """
-    functions(rows.sparkSession)
-    own = [F.lit(None).cast("string")] * len(OWN)
-    if patterns is not None:
-        rows = rows.join(F.broadcast(patterns), "visitor_id", "left")
-        own = [F.col(f"_own_{each}") for each in OWN]
-        # A pattern of each row's own is compiled for each row: not where it cannot be.
-        own[1] = F.when(F.col(column).rlike(r"\d"), own[1])
-    return rows, F.call_function(FOUND, F.col(column), *own)
+    rows, own = _with_own(rows, column, patterns)
+    return rows, _called(FOUND, F.col(column), *own)
 
 
 def spans(found: str) -> list[tuple[int, int, str]]:
@@ -137,12 +146,11 @@ def scrubbed(rows: DataFrame, column: str, patterns: DataFrame | None = None, vi
     A placeholder is tied to `visitor` under the key in `_secret` if that is given.
     """
     tied = (F.col(visitor), F.col("_secret")) if visitor else (F.lit(None).cast("string"), F.lit(None).cast("binary"))
-    text = F.col(column)
-    rows, held = found(rows, column, patterns)
-    rows = rows.withColumn(column, F.call_function(REPLACED, text, held, *tied))
+    rows, own = _with_own(rows, column, patterns)
+    rows = rows.withColumn(column, _called(SCRUBBED, F.col(column), *own, *tied))
     if os.environ.get(SETTING):
-        held = plugged(os.environ[SETTING])(text)
-        rows = rows.withColumn(column, F.call_function(REPLACED, text, held, *tied))
+        held = plugged(os.environ[SETTING])(F.col(column))
+        rows = rows.withColumn(column, _called(REPLACED, F.col(column), held, *tied))
     return rows.drop(*[f"_own_{own}" for own in OWN])
 
 

@@ -20,7 +20,7 @@ from tests.personal import Score, Span, Text
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 TIMES = 3
-THROUGH = 200_000
+THROUGH = 400_000
 """Texts that Spark is given, the same ones again and again, so that its start does not count."""
 
 
