@@ -35,7 +35,6 @@ public final class Scrubber {
     private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
     private static final long HOLD = 1L << 24;
     private static final long WORD = 1L << 48, BEHIND = 1L << 49;
-    private static final String[] OWN = {"EMAIL", "PHONE", "ADDRESS", "NAME"};
     private static final String KEPT = "KEPT";
 
     private static final List<Turn> TURNS = new ArrayList<Turn>();
@@ -46,7 +45,8 @@ public final class Scrubber {
     private static final Letter ENDINGS = new Letter(); // read backwards
     private static String ending;
     private static final ThreadLocal<Look> LOOKS = new ThreadLocal<Look>();
-    private static int own = 0; // the first turn after the visitor's own identifiers
+    private static String[] ownNames; // the kinds of the visitor's own identifiers, from place 1
+    private static int own; // the first turn after those
 
     static {
         try {
@@ -268,6 +268,7 @@ public final class Scrubber {
                 turn.add(new Kind(field), field[3], field[8]);
             } else if (field[0].equals("own")) {
                 own = TURNS.size();
+                ownNames = field;
             } else if (field[0].equals("ending")) {
                 ENDINGS.grown(reversed(field[1])).kinds = 1;
                 ending = field[2];
@@ -337,17 +338,13 @@ public final class Scrubber {
             end = to;
             String label = (String) LABELS.get(this);
             Letter letter = label == null ? ENDINGS : null;
-            for (int place = to - 1; letter != null && place > from && small(characters[place]); place--) {
-                letter = letter.next(characters[place]);
+            for (int place = to - 1; letter != null && place > from; place--) {
+                letter = Character.isLowerCase(characters[place]) ? letter.next(characters[place]) : null;
                 if (letter != null && letter.kinds != 0) {
                     return ending;
                 }
             }
             return label;
-        }
-
-        private static boolean small(char letter) {
-            return Character.isLowerCase(letter);
         }
 
         /** As a string's, of the word. */
@@ -618,7 +615,7 @@ public final class Scrubber {
         for (int t = 0; t < TURNS.size(); t++) {
             for (int n = 0; t == own && n < patterns.length; n++) {
                 if (patterns[n] != null) {
-                    look.own((String) patterns[n], OWN[n]);
+                    look.own((String) patterns[n], ownNames[n + 1]);
                 }
             }
             look.turn(t);

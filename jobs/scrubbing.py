@@ -16,7 +16,7 @@ import importlib
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -26,7 +26,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.console import Problem
-from jobs.recognisers import NAMES, labels, turns
+from jobs.recognisers import NAMES, Turn, labels, turns
 from jobs.spark import SCRATCH
 
 if TYPE_CHECKING:
@@ -41,19 +41,19 @@ SOURCE = Path(__file__).with_name("Scrubber.java")
 # The functions in the JVM ---------------------------------------------------------------------
 
 
+def _lines(turn: Turn) -> Iterator[list[str]]:
+    yield ["turn", turn.behind, "labelled" if turn.labelled else ""]
+    for k in turn.kinds:
+        yield ["kind", k.name, k.first, k.words, *k.written, k.holds, str(k.digits), k.beside, k.checksum]
+
+
 @cache
 def declared() -> str:
     """What counts as personal, as Scrubber.java reads it: a line for each turn, kind, and word that a list knows."""
-    lines, own = [], [["own"]]
-    for each in turns():
-        for turn in each:
-            lines.append(["turn", turn.behind, "labelled" if turn.labelled else ""])
-            lines += [
-                ["kind", k.name, k.first, k.words, *k.written, k.holds, str(k.digits), k.beside, k.checksum]
-                for k in turn.kinds
-            ]
-        lines += own
-        own = []
+    before, after = turns()
+    lines = [line for turn in before for line in _lines(turn)]
+    lines.append(["own", *(own.upper() for own in OWN)])
+    lines += [line for turn in after for line in _lines(turn)]
     for name, labelled in zip(("word", "ending"), labels(), strict=True):
         lines += [[name, word, label] for word, label in labelled.items()]
     return "".join("\t".join(line) + "\n" for line in lines)
@@ -61,7 +61,7 @@ def declared() -> str:
 
 FOUND, SCRUBBED, REPLACED = FUNCTIONS = "Found", "Scrubbed", "Replaced"
 """Scrubber.java's functions; in a session they are called endcap_Found and so on."""
-_one = Lock()
+_compiling = Lock()
 
 
 def _jar(spark: SparkSession) -> tuple[Path, str]:
@@ -71,7 +71,7 @@ def _jar(spark: SparkSession) -> tuple[Path, str]:
     """
     path = Path(spark.conf.get(SCRATCH), "scrubber.jar")
     package = "endcap." + re.sub(r"\W", "_", spark.sparkContext.applicationId)
-    with _one:
+    with _compiling:
         if not path.is_file():
             compiler = spark._jvm.org.codehaus.janino.SimpleCompiler()
             compiler.setParentClassLoader(spark._jsparkSession.getClass().getClassLoader())
@@ -105,7 +105,8 @@ def _with_own(rows: DataFrame, column: str, patterns: DataFrame | None) -> tuple
         return rows, [F.lit(None).cast("string")] * len(OWN)
     own = [F.col(f"_own_{each}") for each in OWN]
     # A pattern of each row's own is compiled for each row: not where it cannot be.
-    own[1] = F.when(F.col(column).rlike(r"\d"), own[1])
+    phone = OWN.index("phone")
+    own[phone] = F.when(F.col(column).rlike(r"\d"), own[phone])
     return rows.join(F.broadcast(patterns), "visitor_id", "left"), own
 
 
