@@ -20,6 +20,7 @@ comma := ,
 ifneq ($(strip $(PIP_FIND_LINKS)),)
 export UV_FIND_LINKS ?= $(subst $() ,$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
+unexport PYTHONDONTWRITEBYTECODE # hundreds of processes of ours would each compile our modules anew
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 

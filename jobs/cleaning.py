@@ -360,7 +360,7 @@ def clean(house: Warehouse, chosen: dict[str, list[Mark]], *, only_stale: bool =
         say("every clean partition is up to date: nothing to do")
         return {}
     rows = sum(map(rows_of, due(chosen).values()))
-    with session(STEP, rows=rows, **{"spark.sql.adaptive.enabled": "true"}) as spark:
+    with session(STEP, rows=rows) as spark:
         work = Cleaner(spark, house)
         totals: dict[str, dict[str, int]] = {}
         refused: list[Refused] = []

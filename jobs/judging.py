@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs import behaviour, values
 from jobs.cleaning_policy import Policy
 from jobs.expectations import LIMITS
-from jobs.spark import conform
+from jobs.spark import conform, shared_out
 from jobs.tables import ADDED, WHOLE, Table, table, text_column
 from jobs.warehouse import DAY_FOLDER
 
@@ -189,7 +189,7 @@ def settled(rows: DataFrame, declared: Table, tasks: int, policy: Policy, *, del
     """
     by_day = ["day"] if declared.dated else []
     rows = rows.withColumn("_good", F.col("_why").isNull())
-    rows = rows.repartition(tasks, *by_day) if by_day else rows.coalesce(1)
+    rows = shared_out(rows, tasks, *by_day) if by_day else rows.coalesce(1)
     if declared.name == "searches":
         rows = behaviour.visits(rows, policy)
     place = [F.col("source_file"), F.col("source_row")]

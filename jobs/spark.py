@@ -47,6 +47,9 @@ SMALL = 200_000
 _SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # A table is one partition (`read`), so that nothing is shuffled and there is nothing to adapt to: a stage a table.
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.adaptive.enabled": "false",
 }
 
 
@@ -126,6 +129,7 @@ def session(step: str, *, rows: int = SMALL, **settings: str) -> Iterator["Spark
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     _remember(spark.sparkContext._jvm)
+    _placed(spark)
     _open.append(spark)
     try:
         yield spark
@@ -159,6 +163,12 @@ def _remember(jvm: Any) -> None:
         setattr(jvm, name, found)
 
 
+def _placed(spark: "SparkSession") -> None:
+    """Tells Spark from where this thread asks; or it walks through the JVM's stack for the place at each operator."""
+    for form in ("short", "long"):
+        spark.sparkContext.setLocalProperty(f"callSite.{form}", "endcap")
+
+
 def sibling(spark: "SparkSession", settings: Mapping[str, str] | None = None) -> "SparkSession":
     """Another session of the same JVM, with the same settings and then these, as far as a running JVM takes them."""
     from pyspark.sql import SparkSession
@@ -179,9 +189,14 @@ def side_by_side(
     While Spark plans one, or its marks are written, the other computes. Each has a session of its own, so that no
     table's settings reach another. The first failure is raised when what had begun is done; what had not is left.
     """
+
+    def one(other: "SparkSession", name: str) -> R:
+        _placed(other)
+        return work(other, name)
+
     with ThreadPoolExecutor(2) as pool:
         largest_first = sorted(sizes, key=lambda name: -sizes[name])
-        jobs = {name: pool.submit(work, sibling(spark), name) for name in largest_first}
+        jobs = {name: pool.submit(one, sibling(spark), name) for name in largest_first}
         try:
             return {name: jobs[name].result() for name in sizes}
         except BaseException:
@@ -201,7 +216,20 @@ def read(spark: "SparkSession", house: Warehouse, zone: str, name: str, marks: l
     folders = [str(folder) for folder in house.folders(marks)]
     if not folders:
         return spark.createDataFrame([], ddl(declared))
-    return spark.read.schema(ddl(declared)).parquet(*folders)
+    rows = spark.read.schema(ddl(declared)).parquet(*folders)
+    return rows.coalesce(1) if one_partition(spark) else rows
+
+
+def one_partition(spark: "SparkSession") -> bool:
+    """Whether this session is for so little work that each table lies in one partition."""
+    return str(spark.conf.get("spark.sql.shuffle.partitions")) == "1"
+
+
+def shared_out(rows: "DataFrame", tasks: int | None, *by: str) -> "DataFrame":
+    """Rows among this many tasks (None: as many as the session has), those that agree in `by` in one of them."""
+    if one_partition(rows.sparkSession):
+        return rows.coalesce(1)
+    return rows.repartition(tasks, *by) if tasks else rows.repartition(*by)
 
 
 def conform(rows: "DataFrame", declared: Table, *others: "Column") -> "DataFrame":
@@ -226,7 +254,7 @@ def filed(rows: "DataFrame", declared: Table, tasks: int | None = None) -> "Data
     shaped = conform(rows, declared, F.date_format("day", "yyyy-MM-dd").alias(DAY_FOLDER))
     if tasks == 0:
         return shaped
-    return shaped.repartition(tasks, DAY_FOLDER) if tasks else shaped.repartition(DAY_FOLDER)
+    return shared_out(shaped, tasks, DAY_FOLDER)
 
 
 def write(rows: "DataFrame", attempt: Attempt) -> None:

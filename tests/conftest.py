@@ -19,7 +19,7 @@ os.environ.setdefault("ENDCAP_SPARK_MASTER", "local[2]")
 for library in ("OMP", "OPENBLAS"):  # a process of the tests for each core: more threads only wait for one another
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault(  # a page is zeroed before it takes its few rows: 16 MB of it, if Spark chooses
-    "ENDCAP_SPARK_CONF", "spark.driver.memory=1g;spark.sql.shuffle.partitions=2;spark.buffer.pageSize=1m"
+    "ENDCAP_SPARK_CONF", "spark.driver.memory=1g;spark.buffer.pageSize=1m"
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +120,19 @@ def undisturbed(run_here: Callable[..., None], tmp_path_factory: pytest.TempPath
     return Undisturbed.under(
         once(tmp_path_factory, "undisturbed", lambda folder: undisturbed(folder, steps, run_here)), steps
     )
+
+
+@pytest.fixture(scope="session")
+def week(run_here: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a week of the small shop, from its files to the online store, made once. Tests take copies."""
+    from tests.kills import A_WEEK, STEPS
+
+    def make(home: Path) -> None:
+        run_here(home, *A_WEEK)
+        for step in (*STEPS, "materialise"):
+            run_here(home, step, "--shop", "sample")
+
+    return once(tmp_path_factory, "week", make)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOP = "sample"
 STATES: tuple[State, ...] = ("proposed", "published")
 WEEK = ["--first=2017-08-14", "--last=2017-08-20"]
+A_WEEK = ["import", SHOP, "--scale=0.2", "--tables=items,visitors,searches,rankings,interactions,reviews", *WEEK]
 STEPS = ("clean", "anonymise", "validate", "aggregate")
 VICTIMS = ("group", "jvm", "worker")
 TRIES = 5

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,7 @@ STANDARD_ONLY = tuple(
 )
 
 
+@cache
 def imports(path: Path, *, top_only: bool = False) -> set[str]:
     """Full names of the modules that a file imports; with `top_only` not those inside functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

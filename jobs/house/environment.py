@@ -86,6 +86,7 @@ def airflow(environ: Mapping[str, str], *, port: int, shop: str) -> dict[str, st
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # as late the end of a task is often seen (5 s): docs/stack.md
     }
 
 

@@ -24,6 +24,7 @@ from jobs.showing import balance
 from jobs.tables import WHOLE, ZONES, table
 from jobs.warehouse import Mark, Warehouse, arrow_schema, fingerprint, states, warehouse
 from tests.crashing import crashing
+from tests.kills import A_WEEK, STEPS
 
 SHOP = "toy"
 DAYS = ("2017-03-01", "2017-03-02", "2017-03-03")
@@ -633,9 +634,6 @@ def test_killed_at_any_act_and_run_again_it_ends_as_if_it_had_not_been(house: Wa
 
 # ---- the whole way --------------------------------------------------------------------------------------
 
-WEEK = ("--first", "2017-08-14", "--last", "2017-08-20")
-STEPS = ("clean", "anonymise", "validate", "aggregate")
-
 
 def told_by(house: Warehouse, *zones: str) -> dict[str, list[str]]:
     """The rows of these zones by table and day, in an order of their own."""
@@ -656,18 +654,13 @@ def busiest(house: Warehouse) -> str:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of Feast
 def test_after_an_erasure_a_shop_is_as_if_they_had_never_been_there(
-    home: Path, tmp_path: Path, jobs: Any, monkeypatch: pytest.MonkeyPatch
+    week: Path, home: Path, tmp_path: Path, jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*words: str) -> None:
         done = jobs(*words)
         assert done.returncode == 0, (words, done.stderr[-2000:])
 
-    tables = "items,visitors,searches,rankings,interactions,reviews"
-    load = ("import", "sample", "--scale", "0.2", "--tables", tables, *WEEK)
-    run(*load)
-    for step in STEPS:
-        run(step, "--shop", "sample")
-    run("materialise", "--shop", "sample")
+    shutil.copytree(week, home)  # no links: databases and journals are written in place
     house = warehouse("sample")
     who = busiest(house)
     joined = persons.accounts(house, [who])[0]
@@ -688,14 +681,14 @@ def test_after_an_erasure_a_shop_is_as_if_they_had_never_been_there(
     monkeypatch.setenv("ENDCAP_HOME", str(other))
     never = warehouse("sample", must_exist=False)
     tombstones.bury(never, joined, 1)
-    run(*load)
+    run(*A_WEEK)
     for step in STEPS:
         run(step, "--shop", "sample")
     zones = ("raw", "clean", "safe", "stats")
     left, expected = told_by(house, *zones), told_by(never, *zones)
     assert left.keys() == expected.keys()
     assert [key for key in left if left[key] != expected[key]] == []
-    run(*load)  # and a later import of the same files brings nobody back
+    run(*A_WEEK)  # and a later import of the same files brings nobody back
     assert who not in {id for id in never.read("raw", "interactions")["visitor_id"].to_pylist() if id}
 
 

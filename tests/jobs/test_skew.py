@@ -12,10 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import feast_store, feature_store, features, materialising, skew
+from jobs import feature_store, features, materialising, skew
 from jobs.console import Refused, Usage
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of Feast and what it imports, none of them ours
+pytestmark = [
+    pytest.mark.usefixtures("feast"),
+    pytest.mark.filterwarnings("ignore"),  # of Feast and what it imports, none of them ours
+]
 DAY0 = date(2017, 3, 1)
 DAYS = 12
 
@@ -85,6 +88,8 @@ def test_training_and_serving_are_told_the_same(shop: str, home: Path, capsys: p
 
 
 def test_a_writer_that_drops_precision_is_found(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs import feast_store
+
     attach = feast_store.attach
 
     def coarse(live: Any, config: Any, source: Any, *files: Any) -> None:
@@ -109,7 +114,7 @@ def test_a_late_row_that_is_seen_too_early_is_found(shop: str, monkeypatch: pyte
     def never(_: datetime, among: Any) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(feast_store, "known_until", never)
+    monkeypatch.setattr("jobs.feast_store.known_until", never)
     said, found = refused(shop)
     wrong = {name.partition(".") for name, of in found["features"].items() if of["mismatches"]}
     assert {view for view, _, feature in wrong if feature == "event_time"} == {view for view, *_ in wrong}
