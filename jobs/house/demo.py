@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
@@ -55,31 +56,31 @@ def models(*words: str) -> str:
     return done.stdout.strip()
 
 
-def before_and_after() -> str:
-    """One search, as it came and as the rooms below see it."""
+def cleaned() -> str:
+    """Three searches, and the name that each visitor has below the closed zone; how many rows were refused, and why."""
+    from jobs.cleaning import refusals
+    from jobs.pseudonyms import load_key, pseudonym
     from jobs.warehouse import warehouse
 
-    house = warehouse(SHOP)
-    clean = house.read("clean", "searches", columns=["event_time", "visitor_id", "query", "language"]).slice(0, 3)
-    safe = house.read("safe", "searches", columns=["event_time", "visitor", "query", "language"])
-    known = {(row["event_time"], row["query"]): row["visitor"] for row in safe.to_pylist()}
-    rows = [
-        (
-            str(r["event_time"])[:16],
-            r["query"][:40],
-            r["language"],
-            r["visitor_id"],
-            known.get((r["event_time"], r["query"])),
-        )
-        for r in clean.to_pylist()
+    house, key = warehouse(SHOP), load_key(SHOP)
+    columns = ["event_time", "query", "language", "visitor_id"]
+    rows = house.read("clean", "searches", columns=columns).slice(0, 3).to_pylist()
+    shown = [
+        (str(r["event_time"])[:16], r["query"][:40], r["language"], r["visitor_id"], pseudonym(key, r["visitor_id"]))
+        for r in rows
     ]
-    return grid(["time", "search", "language", "visitor in the closed zone", "below it"], rows)
+    refused = Counter[str]()
+    for (_, reason), days in refusals(house, FED.split(","), None).items():
+        refused[reason] += sum(days.values())
+    told = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
+    return (
+        grid(["time", "search", "language", "visitor in the closed zone", "below it"], shown)
+        + f"\nrefused, and kept with their reasons: {sum(refused.values())} rows ({told})"
+    )
 
 
 def a_visitor() -> str:
     """The visitor with the most purchases, so that there is a reason to give."""
-    from collections import Counter
-
     from jobs.warehouse import warehouse
 
     rows = warehouse(SHOP).read("clean", "interactions", columns=["visitor_id", "kind"]).to_pylist()
@@ -106,14 +107,16 @@ def _show() -> None:
     """Run the steps, and print what there is to see as soon as it is there."""
     from jobs.spark import session
 
-    steps(SCALE, (), FED)
-    with ThreadPoolExecutor(1) as beside, session("demo", rows=0):
-        # MLflow makes its tables while Spark works; that there are no models yet is no fault.
-        beside.submit(subprocess.run, [sys.executable, "-m", "models", "list", "--shop", SHOP], capture_output=True)
-        for name in TABLES:
-            step([name, "--shop", SHOP])
-            if name == "validate":
-                print(f"\nSearches, cleaned:\n{before_and_after()}\n", flush=True)
+    with ThreadPoolExecutor(2) as beside:
+        # Raw rows are made while the JVM starts, and MLflow's tables while it works.
+        imported = beside.submit(steps, SCALE, (), FED)
+        with session("demo", rows=0):
+            imported.result()
+            beside.submit(subprocess.run, [sys.executable, "-m", "models", "list", "--shop", SHOP], capture_output=True)
+            for name in TABLES:
+                step([name, "--shop", SHOP])
+                if name == "clean":
+                    print(f"\nSearches, cleaned:\n{cleaned()}\n", flush=True)
     step(["examples", "recommender", "--shop", SHOP])
     models("baseline", "recommend")
     answer = models("recommend", a_visitor(), "--k", "3")
