@@ -4,17 +4,20 @@ JVM that steps share."""
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import spark
+from jobs import spark as sparks
 from jobs.house import processes
+from jobs.spark import filed, read, sibling
 from jobs.tables import table
-from jobs.warehouse import DAY_FOLDER, arrow_schema
+from jobs.warehouse import DAY_FOLDER, arrow_schema, warehouse
 
 DECLARED = table("safe", "judgements")
 
@@ -32,12 +35,12 @@ def batches(rows: int, size: int, folders: list[str]) -> Iterator[pa.RecordBatch
 
 def write(folder: Path, *given: pa.RecordBatch) -> dict[str, bytes]:
     """What one task writes: bytes by file."""
-    list(spark._writer(str(folder), DECLARED)(iter(given)))
+    list(sparks._writer(str(folder), DECLARED)(iter(given)))
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_where_batches_were_cut_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark, "ROW_GROUP", 100)
+    monkeypatch.setattr(sparks, "ROW_GROUP", 100)
     folders = ["2017-01-01", "2017-01-02"]
     made = [write(tmp_path / str(size), *batches(250, size, folders)) for size in (7, 64, 1000)]
     assert made[0] == made[1] == made[2]
@@ -50,6 +53,25 @@ def test_where_batches_were_cut_does_not_show(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="do not lie together"):
         write(tmp_path, *batches(3, 10, ["a", "b", "a"]))
+
+
+@pytest.mark.parametrize(("partitions", "shuffled"), [("1", False), ("2", True)])
+def test_little_work_is_one_task_and_nothing_is_shuffled(
+    spark: Any, put: Callable[..., Any], partitions: str, shuffled: bool
+) -> None:
+    days = ["2020-01-01", "2020-01-02"]
+    for day in days:
+        rows = [
+            {"search_id": f"{day}-{n}", "visitor": f"v{n}", "query": "tea", "day": date.fromisoformat(day)}
+            for n in range(4)
+        ]
+        put("little", "safe", "searches", rows, day)
+    house, live = warehouse("little"), sibling(spark, {"spark.sql.shuffle.partitions": partitions})
+    rows = read(live, house, "safe", "searches", house.marks("safe", "searches"))
+    made = filed(rows.join(rows.groupBy("visitor").count(), "visitor"), table("safe", "searches"))
+    assert made.count() == 8
+    assert ("Exchange hashpartitioning" in made._jdf.queryExecution().toString()) == shuffled
+    assert (made.rdd.getNumPartitions() == 1) != shuffled
 
 
 STEP = """
@@ -69,7 +91,7 @@ def step() -> "subprocess.Popen[str]":
 
 def test_steps_share_a_kept_jvm_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENDCAP_SPARK_CONF", "spark.driver.memory=512m")
-    with spark.kept_jvm():
+    with sparks.kept_jvm():
         said = [step().communicate("\n")[0].split() for _ in range(2)]
         holding = step()
         assert holding.stdout and holding.stdout.readline().split()[0] == said[0][0]
@@ -82,4 +104,4 @@ def test_steps_share_a_kept_jvm_one_after_another(monkeypatch: pytest.MonkeyPatc
     assert [pid == int(words[0]) for words in said] == [True, True] and said[0][1] != said[1][1]
     assert [words[2] for words in said] == ["5", "5"]
     assert processes.started(pid) is None, "it ends with who started it, though a step was killed in it"
-    assert not set(spark.GATEWAY) & set(os.environ)
+    assert not set(sparks.GATEWAY) & set(os.environ)
