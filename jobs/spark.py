@@ -47,7 +47,7 @@ SMALL = 200_000
 _SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # A table is one partition (`read`), so that nothing is shuffled and there is nothing to adapt to: a stage a table.
+    # One task reads a whole table (`read`): nothing is shuffled, nothing is there to adapt to, a table is one stage.
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.adaptive.enabled": "false",
 }
@@ -217,17 +217,18 @@ def read(spark: "SparkSession", house: Warehouse, zone: str, name: str, marks: l
     if not folders:
         return spark.createDataFrame([], ddl(declared))
     rows = spark.read.schema(ddl(declared)).parquet(*folders)
-    return rows.coalesce(1) if one_partition(spark) else rows
+    return rows.coalesce(1) if one_task(spark) else rows
 
 
-def one_partition(spark: "SparkSession") -> bool:
-    """Whether this session is for so little work that each table lies in one partition."""
+def one_task(spark: "SparkSession") -> bool:
+    """Whether this session is for so little work that one task does all of a table."""
     return str(spark.conf.get("spark.sql.shuffle.partitions")) == "1"
 
 
 def shared_out(rows: "DataFrame", tasks: int | None, *by: str) -> "DataFrame":
-    """Rows among this many tasks (None: as many as the session has), those that agree in `by` in one of them."""
-    if one_partition(rows.sparkSession):
+    """Rows among this many tasks (None: as many as the session has), those that agree in `by` in one of them; where the
+    work is little, all in one."""
+    if one_task(rows.sparkSession):
         return rows.coalesce(1)
     return rows.repartition(tasks, *by) if tasks else rows.repartition(*by)
 

@@ -105,7 +105,7 @@ def test_an_identifier_in_a_safe_text_is_found_and_told_without_being_said(
     assert {each["what"] for each in made["found"] if each["decoded"]} == what and not made["passed"]
     assert all("warehouse" in each["path"] or "safe/reviews" in each["path"] for each in made["found"])
     assert "safe/reviews/attempts" in told.err and "2017-01-02" in told.err
-    for secret in ("ann@", "4232351", "423-235", "1381234", "Ann Lee", "周涛", "mill road"):
+    for secret in ("ann@", "423235", "423-235", "138123", "Ann Lee", "周涛", "mill road"):
         assert secret.lower() not in (told.err + told.out + json.dumps(made, ensure_ascii=False)).lower(), secret
 
 
