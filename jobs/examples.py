@@ -288,7 +288,7 @@ def _draw(*words: str) -> int:
 def fragment(title: str, seed: int) -> str:
     """Some neighbouring words of a title, at least two; of a text without spaces, neighbouring characters.
 
-    >>> fragment("wireless over ear headphones black", 1)
+    >>> fragment("wireless over ear headphones black", 256)
     'over ear headphones'
     """
     spaced = " " in title

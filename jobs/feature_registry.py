@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import Problem, say
+from jobs.warehouse import sqlite
 
 VARIABLE = "ENDCAP_REGISTRY"
 TAG = "deprecated"
@@ -25,7 +26,7 @@ TAG = "deprecated"
 
 def settings(folder: Path) -> dict[str, Any]:
     """The registry's part of feature_store.yaml, for the Feast folder of a shop."""
-    path = f"${{{VARIABLE}}}" if os.environ.get(VARIABLE) else f"sqlite:///{folder / 'registry.db'}"
+    path = f"${{{VARIABLE}}}" if os.environ.get(VARIABLE) else sqlite(folder / "registry.db")
     return {"registry_type": "sql", "path": path, "cache_ttl_seconds": 60}
 
 

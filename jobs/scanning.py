@@ -114,7 +114,7 @@ def spellings(name: str, needle: str) -> Iterator[Spelling]:
     """All the ways in which a needle is sought, each once.
 
     >>> [s.text for s in spellings("e", "a@b.org") if s.form in ("as it is", "percent-encoded", "hexadecimal")]
-    [b'a@b.org', b'a%40b.org', b'6140622e6f7267']
+    [b'a@b.org', b'a%40b.org', b'6140622e6f7267', b'4140422e4f5247']
     """
     seen = set()
     for text in dict.fromkeys(

@@ -48,6 +48,16 @@ def home() -> Path:
     return Path(os.environ.get("ENDCAP_HOME") or Path.home() / ".endcap").expanduser().resolve()
 
 
+def sqlite(path: Path) -> str:
+    """The address of a database of ours in a file, for SQLAlchemy. Who would write waits for a minute while another
+    does: SQLite's own five seconds pass where a disk is slow, and what was asked for is then refused (docs/stack.md).
+
+    >>> sqlite(Path("/home/ann/.endcap/airflow/airflow.db"))
+    'sqlite:////home/ann/.endcap/airflow/airflow.db?timeout=60'
+    """
+    return f"sqlite:///{path}?timeout=60"
+
+
 def shops() -> list[str]:
     """Names of the shops that have a home."""
     return sorted(path.parent.name for path in home().glob("*/warehouse"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.console import Problem
-from jobs.warehouse import home
+from jobs.warehouse import home, sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
 JAVA_NEEDED = 17
@@ -70,6 +70,7 @@ def airflow(environ: Mapping[str, str], *, port: int, shop: str) -> dict[str, st
     return quiet(environ) | {
         "ENDCAP_SHOP": shop,
         "AIRFLOW_HOME": str(home() / "airflow"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sqlite(home() / "airflow" / "airflow.db"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(dags_folder() / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -245,6 +245,11 @@ RATING = '        _feature("rating", Float64, "mean stars so far"),\n'
 TAGGED = RATING.replace('so far")', 'so far", deprecated="2026-11, use item_stats:price")')
 
 
+def test_whoever_would_write_to_the_homes_registry_waits_for_another(defined: Callable[..., Any]) -> None:
+    with defined().registry.write_engine.connect() as live:
+        assert live.exec_driver_sql("pragma busy_timeout").scalar() == 60_000
+
+
 def test_a_feature_that_goes_without_a_warning_is_refused_and_stays(defined: Callable[..., Any]) -> None:
     defined()
     with pytest.raises(Problem, match="item_stats:rating") as problem:

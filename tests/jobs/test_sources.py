@@ -1,8 +1,6 @@
 """Sources: what is declared fits the tables; Spark's reading of time agrees with the importer's own."""
 
-import doctest
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +89,3 @@ def test_a_publishers_nanoseconds_and_titles_are_read(spark: Any, tmp_path: Path
     offer, item = first("offers"), first("items")
     assert (offer["offer_id"], offer["item_id"], offer["first_day"], offer["source_row"]) == ("7", "9", "2017-03-03", 1)
     assert (item["title"], item["source_file"]) == ("Ice - Crushed/cubed 22 LB, Frzn Ice", "products.parquet")
-
-
-@pytest.mark.parametrize("name", ["sources", "sources.text", "mapping", "guessing", "delivering", "fetching"])
-def test_examples_in_docstrings_are_true(name: str) -> None:
-    tried = doctest.testmod(import_module(f"jobs.{name}"))
-    assert tried.attempted
-    assert not tried.failed

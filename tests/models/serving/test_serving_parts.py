@@ -1,6 +1,5 @@
 """The parts of serving, one by one: keys, journal, feedback, receipts, edge, reasons, ports."""
 
-import doctest
 import fcntl
 import stat
 import subprocess
@@ -217,8 +216,7 @@ def test_the_edge_gives_the_pseudonym_of_jobs_and_refuses_what_is_no_id(home: Pa
         assert refused.value.status == 400 and (len(wrong) < 3 or wrong not in str(refused.value))
 
 
-def test_reasons_are_as_their_examples_say() -> None:
-    assert doctest.testmod(reasons).failed == 0
+def test_a_reason_is_said_in_words() -> None:
     assert reasons.of_search({"vector_rank": 2}, []) == "similar meaning"
     assert (
         reasons.of_search({"lexical_rank": 1, "same_text": 3}, ["milk"])
