@@ -225,10 +225,14 @@ def decayed_at(history: History, now: float, half_life: float) -> Numbers:
 
 
 def candidates(known: Indices, similar: Floats | None, items: Items, settings: Settings) -> Indices:
-    """What is scored: the history first, then the most similar, then the popular, each once."""
+    """What is scored: the history first, then the most similar, then the popular, each once.
+
+    Nothing speaks for an item whose similarity is not positive: for none where no item of the history has factors.
+    """
     parts = [known]
     if similar is not None and len(known):
-        parts.append(top(similar, settings.similar))
+        nearest = top(similar, settings.similar)
+        parts.append(nearest[similar[nearest] > 0])
     parts.append(items.by_popularity[: settings.popular])
     joined = np.concatenate(parts)
     _, first = np.unique(joined, return_index=True)

@@ -14,6 +14,7 @@ from jobs.console import Problem, Refused
 from models import promotions, tracking
 from models.bundle import Bundle, bundles, keep, open_bundle
 from models.promotions import champion
+from models.reviewing import Approval
 
 __all__ = ["candidate", "champion", "editors", "follow", "promote", "register", "tag", "versions"]
 
@@ -160,9 +161,8 @@ def _words(record: promotions.Record) -> Iterator[tuple[int, dict[str, Any]]]:
             yield ended.version, {"verdict": "rolled back"}
         return
     told = {"verdict": "refused" if record.action == "refuse" else record.action, "why": why}
-    approval = record.approval or {}
-    if approval:
-        told |= {f"review.{word}": approval.get(word, "") for word in ("decision", "responder", "reason")}
+    if record.approval:
+        told |= Approval(**record.approval).tags
     yield record.version, told
 
 

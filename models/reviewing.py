@@ -80,6 +80,12 @@ class Approval:
         by = f"by {self.responder} ({self.source})" if self.responder else "because nobody answered in time"
         return f"{DONE[self.decision]} {by}{f': {self.reason}' if self.reason else ''}"
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What stands on the version in MLflow."""
+        return {"review": DONE[self.decision], "review.by": self.responder or "(nobody)", "review.reason": self.reason,
+                "review.source": self.source, "review.at": self.at, "review.report": self.report[:SHORT]}  # fmt: skip
+
 
 # ---- who, and whether -------------------------------------------------------------------------------
 
@@ -411,15 +417,10 @@ def _tell(made: Approval) -> None:
     audit.note(made.shop, "review", name=made.name, version=made.version, report=made.report, decision=made.decision,
                responder=made.responder, source=made.source, reason=made.reason)  # fmt: skip
     try:
-        registry.tag(made.shop, made.name, made.version, tags(made))
+        registry.tag(made.shop, made.name, made.version, made.tags)
     except Exception as fault:
-        say(f"note: the decision is kept, but MLflow could not be told ({type(fault).__name__})")
-
-
-def tags(made: Approval) -> dict[str, str]:
-    """What stands on the version in MLflow."""
-    return {"review": DONE[made.decision], "review.by": made.responder or "(nobody)", "review.reason": made.reason,
-            "review.source": made.source, "review.at": made.at, "review.report": made.report[:SHORT]}  # fmt: skip
+        why = type(fault).__name__
+        say(f"note: the decision is kept, but MLflow could not be told ({why}); 'promote' will tell it")
 
 
 def _show(about: Asked) -> None:

@@ -322,6 +322,8 @@ def test_where_a_person_is_asked_only_their_word_about_this_report_promotes(shop
     assert command("promote", NAME) == 0
     assert "rejected by ada (command): odd answers" in capsys.readouterr().out
     assert (serving(), actions()[-1]) == (1, ("refuse", 2))
+    shown = registry.tags(SHOP, NAME, 2)  # by the promotion: MLflow was not told of the word when it was given
+    assert (shown["review"], shown["review.by"], shown["verdict"]) == ("rejected", "ada", "refused")
 
 
 def test_a_book_that_was_cut_asks_a_person(shop: Path, capsys: Any) -> None:

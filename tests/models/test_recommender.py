@@ -88,6 +88,14 @@ def test_an_item_the_bundle_does_not_know_is_left_out_and_breaks_nothing() -> No
     assert rows.tolist() == [1] and known.tolist() == [3]
 
 
+def test_an_item_that_nothing_speaks_for_is_not_similar() -> None:
+    opened = Recommender(shop(), Settings(similar=3, popular=1))
+    of_e, of_a = history(("e", 1, 2)), history(("a", 1, 2))  # e was bought by too few to have factors
+    assert answer(opened, of_e) == ["e", "a"]
+    assert answer(opened, of_a) == ["a", "b", "d"]
+    assert [hit.why["source"] for hit in opened.recommend(of_a, NOW, 5)] == ["history", "similar", "similar"]
+
+
 def test_candidates_stand_once_each_with_the_history_first() -> None:
     chosen = candidates(np.array([3, 0]), np.array([0, 5, 0, 9, 4], np.float32), shop(), Settings(similar=2, popular=2))
     assert chosen.tolist() == [3, 0, 1]

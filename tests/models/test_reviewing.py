@@ -155,7 +155,7 @@ def test_an_answer_is_taken_down_and_told(home: Path, tagged: list[Any], capsys:
     (kept,) = decisions(SHOP, NAME, 2)
     assert (kept.report, kept.decision, kept.source) == (digest, "reject", "command")
     assert kept.reason == "the first hit is wrong" and kept.responder
-    assert tagged == [(SHOP, NAME, 2, reviewing.tags(kept))] and tagged[0][3]["review"] == "rejected"
+    assert tagged == [(SHOP, NAME, 2, kept.tags)] and tagged[0][3]["review"] == "rejected"
     assert "next: python -m models promote search" in capsys.readouterr().out
     assert review("--approve", "--source=airflow", "--responder=reviewer", f"--report={digest[:SHORT]}") == 0
     assert review() == 0
