@@ -408,7 +408,7 @@ TOLD = Turn(  # numbers that the words before them explain
             "ADDRESS",
             r"(?=[A-Za-z \-]{0,4}\d)[A-Za-z0-9]{2,6}(?:[ \-][A-Za-z0-9]{2,4})?(?![A-Za-z0-9])",
             words="zip|zip code|zipcode|post code|postcode|postal code",
-            before=r"(?: is)?[\s:#]{1,3}",
+            before=r"(?: is)?+[\s:#]{1,3}",
             digits=1,
         ),
         *(

@@ -43,6 +43,7 @@ GONE = [
     ("ship it to 12 Long Street", "ship it to <ADDRESS>"),
     ("send it to 8 wressle road please", "send it to <ADDRESS> please"),
     ("P.O. Box 1234", "<ADDRESS>"),
+    ("my zip code is EC1A 1BB, soon", "my zip code is <ADDRESS>, soon"),
     ("请寄到北京市海淀区中关村大街1号", "请寄到<ADDRESS>"),
     ("送到幸福小区3号楼2单元501室", "送到<ADDRESS>"),
     ("ask Olivia Hernandez", "ask <NAME>"),
@@ -94,6 +95,7 @@ STAYS = [
     "my friend bought one, my Canon works",
     "it was sent to 3 shops in 2 days",
     "内存16G，硬盘512G",
+    "the zip code is 7 long",
 ]
 
 
