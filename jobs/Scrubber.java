@@ -32,6 +32,8 @@ import org.apache.spark.sql.api.java.UDF7;
  */
 public final class Scrubber {
     private static final int MASK = 0x0e;
+    private static final int ASCII = 128;
+    private static final int LETTER = 1, JOINED = 2; // joined: nothing begins behind it but what joins not
     private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
     private static final long HOLD = 1L << 24;
     private static final long WORD = 1L << 48, BEHIND = 1L << 49;
@@ -40,6 +42,8 @@ public final class Scrubber {
     private static final List<Turn> TURNS = new ArrayList<Turn>();
     /** By character and turn: the kinds that begin with it; the kinds that ask for it (from HOLD on); and flags. */
     private static final AtomicReferenceArray<long[]> KNOWN = new AtomicReferenceArray<long[]>(1 << 16);
+    private static final long[][] KNOWN_ASCII = new long[ASCII][]; // known from the beginning, and read without a fence
+    private static final byte[] CLASS = new byte[1 << 16]; // by character: whether it is a LETTER, whether it is JOINED
     private static final Letter BESIDES = new Letter(), BESIDE_ENDINGS = new Letter(); // those read backwards
     private static final Map<String, String> LABELS = new HashMap<String, String>();
     private static final Letter ENDINGS = new Letter(); // read backwards
@@ -94,21 +98,34 @@ public final class Scrubber {
     private static final class Letter {
         int kinds;
         int[] asking; // by turn: the kinds that ask for the word that ends here
+        private Letter[] ascii = new Letter[0]; // what comes next: by the letter, if there is any, in either case
         private char[] letters = new char[0];
-        private Letter[] more = new Letter[0];
-
-        private static char small(char letter) {
-            return letter >= 'A' && letter <= 'Z' ? (char) (letter + 32) : letter;
-        }
+        private Letter[] more = new Letter[0]; // ... and after a letter that ASCII lacks
 
         Letter next(char letter) {
-            char small = small(letter);
+            if (letter < ascii.length) {
+                return ascii[letter];
+            }
             for (int n = 0; n < letters.length; n++) {
-                if (letters[n] == small) {
+                if (letters[n] == letter) {
                     return more[n];
                 }
             }
             return null;
+        }
+
+        private void add(char letter, Letter next) {
+            if (letter < ASCII) {
+                ascii = ascii.length == 0 ? new Letter[ASCII] : ascii;
+                ascii[Character.toLowerCase(letter)] = next;
+                ascii[Character.toUpperCase(letter)] = next;
+            } else {
+                int count = letters.length;
+                letters = Arrays.copyOf(letters, count + 1);
+                letters[count] = letter;
+                more = (Letter[]) Arrays.copyOf(more, count + 1);
+                more[count] = next;
+            }
         }
 
         /** The last letter of a word, made if there is none. */
@@ -117,12 +134,8 @@ public final class Scrubber {
             for (int p = 0; p < word.length(); p++) {
                 Letter next = letter.next(word.charAt(p));
                 if (next == null) {
-                    int count = letter.letters.length;
                     next = new Letter();
-                    letter.letters = Arrays.copyOf(letter.letters, count + 1);
-                    letter.letters[count] = small(word.charAt(p));
-                    letter.more = (Letter[]) Arrays.copyOf(letter.more, count + 1);
-                    letter.more[count] = next;
+                    letter.add(word.charAt(p), next);
                 }
                 letter = next;
             }
@@ -136,7 +149,7 @@ public final class Scrubber {
         }
 
         private void answer(int[] near) {
-            for (int turn = 0; asking != null && turn < asking.length; turn++) {
+            for (int turn = 0; turn < asking.length; turn++) {
                 near[turn] |= asking[turn];
             }
         }
@@ -155,7 +168,9 @@ public final class Scrubber {
         void from(Text text, int place, int[] near) {
             Letter letter = this;
             for (int p = place; p < text.length && (letter = letter.next(text.characters[p])) != null; p++) {
-                letter.answer(near);
+                if (letter.asking != null) {
+                    letter.answer(near);
+                }
             }
         }
 
@@ -163,7 +178,9 @@ public final class Scrubber {
         void before(Text text, int place, int[] near) {
             Letter letter = this;
             for (int p = place - 1; p >= 0 && (letter = letter.next(text.characters[p])) != null; p--) {
-                letter.answer(near);
+                if (letter.asking != null) {
+                    letter.answer(near);
+                }
             }
         }
     }
@@ -243,13 +260,21 @@ public final class Scrubber {
     }
 
     private static long[] known(char character) {
+        if (character < ASCII) {
+            return KNOWN_ASCII[character];
+        }
         long[] found = (long[]) KNOWN.get(character);
         if (found == null) {
-            found = new long[TURNS.size()];
-            for (int t = 0; t < found.length; t++) {
-                found[t] = ((Turn) TURNS.get(t)).told(character);
-            }
+            found = told(character);
             KNOWN.set(character, found);
+        }
+        return found;
+    }
+
+    private static long[] told(char character) {
+        long[] found = new long[TURNS.size()];
+        for (int t = 0; t < found.length; t++) {
+            found[t] = ((Turn) TURNS.get(t)).told(character);
         }
         return found;
     }
@@ -277,6 +302,13 @@ public final class Scrubber {
             }
         }
         lines.close();
+        for (int c = 0; c < CLASS.length; c++) {
+            boolean joined = c < ASCII && Character.isLetterOrDigit((char) c);
+            CLASS[c] = (byte) ((Character.isLetter((char) c) ? LETTER : 0) | (joined ? JOINED : 0));
+        }
+        for (int c = 0; c < ASCII; c++) {
+            KNOWN_ASCII[c] = told((char) c);
+        }
     }
 
     // Looking --------------------------------------------------------------------------------------
@@ -379,6 +411,8 @@ public final class Scrubber {
         private int[] inserted = new int[256]; // where in it
         private int labels;
         private final Matcher[][] matchers = new Matcher[TURNS.size()][];
+        private final int[] seen = new int[256]; // by character: the last text that held it
+        private int texts;
 
         void open(String whole) {
             int length = whole.length();
@@ -393,10 +427,10 @@ public final class Scrubber {
         }
 
         private void scan() {
-            boolean[] seen = new boolean[256];
             boolean inside = false, joined = false;
             int row = 0, since = 0;
             digits = 0;
+            texts++;
             Arrays.fill(any, 0);
             Arrays.fill(near, 0);
             for (int place = 0; place < text.length; place++) {
@@ -404,10 +438,12 @@ public final class Scrubber {
                 if (!joined || character >= seen.length) {
                     text.heads[text.count++] = place;
                 }
-                joined = character < 128 && Character.isLetterOrDigit(character);
-                if (character >= seen.length || !seen[character]) {
+                joined = (CLASS[character] & JOINED) != 0;
+                if (character >= seen.length) {
                     seen(character);
-                    seen[character % seen.length] |= character < seen.length;
+                } else if (seen[character] != texts) {
+                    seen[character] = texts;
+                    seen(character);
                 }
                 if (character >= '0' && character <= '9') {
                     since = 0;
@@ -415,7 +451,7 @@ public final class Scrubber {
                 } else if (row > 0 && (++since > 2 || " .-/()".indexOf(character) < 0)) {
                     row = 0;
                 }
-                boolean letter = Character.isLetter(character);
+                boolean letter = (CLASS[character] & LETTER) != 0;
                 if (letter && !inside) {
                     BESIDES.from(text, place, near);
                 } else if (inside && !letter) {

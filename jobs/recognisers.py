@@ -216,7 +216,8 @@ LONG = Turn(
 # What holds digits ----------------------------------------------------------------------------
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_HEX = r"[0-9A-Fa-f]{1,4}"
+_HEX, _PAIR = r"[0-9A-Fa-f]{1,4}", "[0-9A-Fa-f]{2}"
+_PAIRS = [f"{byte:02x}" for byte in range(256)]
 _PHONE = "|".join(
     (
         r"\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d{1,4}(?:[ .\-]?\d{2,4}){2,4}",  # E.164, with separators
@@ -312,24 +313,17 @@ _ADDRESS_IS = r"(?i: is| to|es, here they are)?[:?]{0,2}\s{1,2}"
 HEX = Turn(
     "",
     (
-        Kind(
+        Kind("MAC", rf"(?:{_PAIR}:){{4}}{_PAIR}{_Z}", words="|".join(f"{pair}:" for pair in _PAIRS), digits=1),
+        Kind(  # with a letter: twelve digits in pairs are something else
             "MAC",
-            rf"(?:[0-9A-Fa-f]{{2}}:){{5}}[0-9A-Fa-f]{{2}}{_Z}",
-            first="[0-9A-Fa-f]",
-            holds=":",
+            rf"(?:{_PAIR}-){{4}}{_PAIR}(?<=[A-Fa-f][0-9A-Fa-f\-]{{0,16}}){_Z}",
+            words="|".join(f"{pair}-" for pair in _PAIRS),
             digits=1,
         ),
-        Kind(
-            "MAC",
-            rf"(?=[0-9\-]*[A-Fa-f])(?:[0-9A-Fa-f]{{2}}-){{5}}[0-9A-Fa-f]{{2}}{_Z}",
-            first="[0-9A-Fa-f]",
-            holds=r"\-",
-            digits=1,
-        ),
-        Kind("IP", rf"(?<!:)(?:{_HEX}:){{7}}{_HEX}(?![0-9A-Za-z:])", first="[0-9A-Fa-f]", holds=":", digits=1),
-        Kind(  # RFC 5952: a run of zeros is left out; at least two groups remain
+        Kind(  # RFC 5952: eight groups, or a run of zeros is left out and at least two groups remain
             "IP",
-            rf"(?<!:)(?=[0-9A-Fa-f:]{{0,39}}\d){_HEX}(?::{_HEX}){{0,5}}::(?:{_HEX}(?::{_HEX}){{0,5}})?(?![0-9A-Za-z:])",
+            rf"(?<!:){_HEX}:(?:(?:{_HEX}:){{6}}{_HEX}|"
+            rf"(?:{_HEX}:){{0,5}}:(?:{_HEX}(?::{_HEX}){{0,5}})?(?<=\d[0-9A-Fa-f:]{{0,39}}))(?![0-9A-Za-z:])",
             first="[0-9A-Fa-f]",
             holds=":",
             digits=1,
