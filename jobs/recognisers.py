@@ -298,10 +298,11 @@ _STARTS = _any(_STREETS)
 _UNITS = "apt|apartment|suite|unit|flat|room|floor|box|ste"
 _UNIT = rf"{_any(_UNITS)}\.?\s?#?\s?\d{{1,5}}[A-Za-z]?(?!\w)"
 _PLACE = rf"[,\s?]{{1,6}}+(?:{_CAP}|{_JOIN}|nan|\d{{1,4}}|\(\p{{Lu}}\p{{L}}+\))"
+_POST = r"(?:[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d)(?![\p{L}\d])"  # British, Canadian
 _TAIL = (
     rf"(?:[,\s?]{{1,7}}{_UNIT})?"
-    rf"(?:(?:{_PLACE}){{0,9}}?[,\s]{{1,4}}\d{{4,6}}(?:-\d{{3,4}})?(?!\d)|"
-    rf"(?:,\s?{_CAP}(?: {_CAP})?){{1,3}}(?: [A-Z]{{2}}\b)?)?"
+    rf"(?:(?:{_PLACE}){{0,9}}?[,\s]{{1,4}}(?:\d{{4,6}}(?:-\d{{3,4}})?(?!\d)|{_POST})|"
+    rf"(?:,\s?{_CAP}(?!\d)(?: {_CAP}(?!\d))?){{1,3}}(?: [A-Z]{{2}}\b)?)?"
 )
 _PLACES = r"(?:, ?\p{L}{2,20}(?: \p{L}{2,20})?(?=[,.\n]|$)){0,3}"  # small letters, so only up to a mark
 _WORDS = rf"(?:(?:{_CAP}|{_JOIN}) ){{0,3}}{_CAP}"
@@ -357,7 +358,7 @@ TOLD = Turn(  # numbers that the words before them explain
         Kind(
             "SSN",
             r"(?!000|666)\d{3}[ \-]?(?!00)\d{2}[ \-]?(?!0000)\d{4}(?!\d)",
-            words="ssn|social security",
+            words="ssn|social security|my social|his social|her social|social number",
             before=r"[^\d<\n]{0,24}",
             digits=9,
         ),
@@ -724,6 +725,7 @@ _KIN = _any(
     "kid|child|son|daughter|wife|husband|brother|sister|mother|father|friend|boss|colleague|partner|"
     "boyfriend|girlfriend|neighbour|neighbor|uncle|aunt|cousin"
 )
+_THEN = r"(?i:and|but|from|i|i'm|my|calling)\b"
 ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
     r"[\p{L}\p{N}]",
     (
@@ -736,7 +738,7 @@ ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
         ),
         Kind(
             "NAME",
-            r"\p{L}{3,}(?: \p{L}{2,})?(?=\s?(?:[.,;!?\n]|$))",
+            rf"[\p{{L}}'’]{{3,}}(?: (?!{_THEN})[\p{{L}}'’]{{2,}})?(?=\s?(?:[.,;!?\n]|$)| {_THEN})",
             words="my name is|my name's|maiden name is|last name is|first name is|full name is",
             before=" ",
         ),
@@ -773,7 +775,7 @@ Held = tuple[str, ...]
 
 @cache
 def _held() -> dict[str, Held]:
-    """Which lists hold each word; "end" is that of words that end as surnames do."""
+    """Which lists hold each word; "end" is that of words that end as surnames do, "loud" are words all in capitals."""
     lists = {
         "given": listed("first"),
         "family": listed("last"),
@@ -782,7 +784,9 @@ def _held() -> dict[str, Held]:
         "none": frozenset(word for word in _NO_NAMES if word.isalpha()),
     }
     ends = tuple(_FAMILY_ENDS)
-    return {
+    loud = {word.upper(): ("loud family",) for word in sorted(lists["family"] | lists["last"])}
+    loud |= {word.upper(): ("loud given",) for word in sorted(lists["given"])}
+    return loud | {
         word: tuple([name for name, words in lists.items() if word in words] + ["end"] * word.endswith(ends))
         for word in sorted(set().union(*lists.values()))
     }
@@ -814,6 +818,7 @@ def known() -> Turn:
     """Names that lists know, with what is capitalised behind; endings that surnames have; who does as people do."""
     given, first, last = (rf"{_on(name)}\p{{L}}++" for name in ("given", "first", "last"))
     family = rf"{_on('family', 'end')}\p{{L}}++"
+    loud, louder = rf"{_on('loud given')}\p{{Lu}}++(?:-\p{{Lu}}++)?", rf"{_on('loud given', 'loud family')}\p{{Lu}}++"
     none = rf"(?!{_on('none')})"
     word, foreign = none + _name(_LABEL), _LABEL + _FOREIGN
     more, middle = _more(word, _LABEL), r"(?: \p{Lu}\.)?"
@@ -826,6 +831,7 @@ def known() -> Turn:
             Kind("NAME", rf"{given}(?:-{_name(_LABEL)})?+{more}{{0,3}}+{last_of}", first=_on("given")),
             Kind("NAME", rf"(?:{word}{middle} )?{family}{last_of}", first=begins, holds=_on("family", "end")),
             Kind("NAME", rf"{first}{middle} {last}{last_of}", first=_on("first"), holds=_on("last")),
+            Kind("NAME", rf"{loud}{middle} (?:O['’])?{louder}{end}", first=_on("loud given")),
             Kind(  # letters that English lacks, in one of two words
                 "NAME",
                 rf"{none}(?:{foreign}{more}{{1,2}}+|{word}{middle} {foreign}){last_of}",
@@ -842,6 +848,12 @@ def known() -> Turn:
     )
 
 
+_NO_CHINESE_NAMES = (
+    "马上|高兴|何时|任何|方便|方式|方法|白天|金额|万一|曾经|于是|程序|夏天|周[一二三四五六日天末]|严重|许多|余额|毛病"
+)
+"""Words that begin as names do."""
+
+
 @cache
 def chinese_names() -> Turn:
     """Chinese names: a surname of the list and one or two characters, announced, or before a title."""
@@ -850,6 +862,7 @@ def chinese_names() -> Turn:
         *provider.last_names,
         *("欧阳", "司马", "诸葛", "上官", "皇甫", "尉迟", "公孙", "慕容", "令狐", "司徒", "端木", "东方"),
     ]
+    common = trie(list(provider.last_names)[:100])  # they are some nine tenths of all people, and begin fewer words
     surname, titles = trie(surnames), "(?:先生|女士|小姐|太太|师傅|老师|经理)"
     behind = r"(?=$|[\s,，。.!！?？;；:：、）)(（\"”<]|\d|电话|手机|住|的(?:电话|手机|地址|订单|快递)|先生|女士|小姐)"
     name = rf"{surname}{HAN}{{1,2}}"
@@ -859,8 +872,16 @@ def chinese_names() -> Turn:
             Kind(
                 "NAME",
                 rf"{name}{behind}",
-                words="我叫|我是|本人|姓名|名字|收件人|收货人|寄件人|联系人|签名|署名|此致|尊敬的|亲爱的|您好|你好",
+                words="我叫|我是|本人|姓名|名字|收件人|收货人|寄件人|联系人|签名|署名|此致|尊敬的|亲爱的|您好|你好|"
+                "抬头|户名|持卡人|收款人|付款人|经办人|监护人|业主|乘客|患者",
                 before=r"(?:是|叫|为)?[\s:：,，]{0,2}",
+            ),
+            Kind(
+                "NAME",
+                rf"(?!{_NO_CHINESE_NAMES}){common}{HAN}{{1,2}}(?:{behind}|(?=[把被说给让送打今是没]))",
+                words="妈妈|爸爸|母亲|父亲|儿子|女儿|老公|老婆|丈夫|妻子|哥哥|姐姐|弟弟|妹妹|爷爷|奶奶|朋友|同事|同学|室友|"
+                "邻居|男友|女友|快递员|快递小哥|外卖员|配送员|送货员|司机|客服|店员|店长|业务员|护士|医生|律师",
+                before="(?:是|叫)?",
             ),
             Kind(
                 "NAME",

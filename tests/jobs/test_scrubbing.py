@@ -44,6 +44,16 @@ GONE = [
     ("send it to 8 wressle road please", "send it to <ADDRESS> please"),
     ("P.O. Box 1234", "<ADDRESS>"),
     ("my zip code is EC1A 1BB, soon", "my zip code is <ADDRESS>, soon"),
+    ("it is at 21 Baker Street, London NW1 6XE now", "it is at <ADDRESS> now"),
+    ("to 12 Elm Street, Ottawa K1A 0B1, please", "to <ADDRESS>, please"),
+    ("my social is 123 45 6789", "my social is <SSN>"),
+    ("DRIVER MICHAEL SMITH CALLED TWICE", "DRIVER <NAME> CALLED TWICE"),
+    ("THIS IS ANNE-MARIE LOPEZ FROM ACCOUNTING", "THIS IS <NAME> FROM ACCOUNTING"),
+    ("MY NAME IS MARY O'BRIEN AND I WAIT", "MY NAME IS <NAME> AND I WAIT"),
+    ("my name is zork and my phone rings", "my name is <NAME> and my phone rings"),
+    ("快递员李明把我的包裹弄丢了", "快递员<NAME>把我的包裹弄丢了"),
+    ("我妈妈刘秀英今年很好", "我妈妈<NAME>今年很好"),
+    ("发票抬头：王芳", "发票抬头：<NAME>"),
     ("请寄到北京市海淀区中关村大街1号", "请寄到<ADDRESS>"),
     ("送到幸福小区3号楼2单元501室", "送到<ADDRESS>"),
     ("ask Olivia Hernandez", "ask <NAME>"),
@@ -96,6 +106,11 @@ STAYS = [
     "it was sent to 3 shops in 2 days",
     "内存16G，硬盘512G",
     "the zip code is 7 long",
+    "CANON EOS ROSE GOLD, BLACK LEATHER CASE FOR IPHONE",
+    "my name is not on the parcel",
+    "social media 2 x 330 ml",
+    "司机马上把货送来，客服方便说话",
+    "我妈妈很高兴，朋友都说好",
 ]
 
 
