@@ -725,6 +725,7 @@ _KIN = _any(
     "kid|child|son|daughter|wife|husband|brother|sister|mother|father|friend|boss|colleague|partner|"
     "boyfriend|girlfriend|neighbour|neighbor|uncle|aunt|cousin"
 )
+# What goes on behind a name in small letters:
 _THEN = r"(?i:and|but|from|i|i'm|my|calling)\b"
 ANNOUNCED = Turn(  # names after a title, a greeting, in a signature
     r"[\p{L}\p{N}]",
@@ -862,7 +863,7 @@ def chinese_names() -> Turn:
         *provider.last_names,
         *("欧阳", "司马", "诸葛", "上官", "皇甫", "尉迟", "公孙", "慕容", "令狐", "司徒", "端木", "东方"),
     ]
-    common = trie(list(provider.last_names)[:100])  # they are some nine tenths of all people, and begin fewer words
+    common = trie(list(provider.last_names)[:100])  # the commonest first; the rare ones begin other words too
     surname, titles = trie(surnames), "(?:先生|女士|小姐|太太|师傅|老师|经理)"
     behind = r"(?=$|[\s,，。.!！?？;；:：、）)(（\"”<]|\d|电话|手机|住|的(?:电话|手机|地址|订单|快递)|先生|女士|小姐)"
     name = rf"{surname}{HAN}{{1,2}}"
