@@ -33,7 +33,7 @@ import org.apache.spark.sql.api.java.UDF7;
 public final class Scrubber {
     private static final int MASK = 0x0e;
     private static final int ASCII = 128;
-    private static final int LETTER = 1, JOINED = 2; // joined: nothing begins behind it but what joins not
+    private static final int LETTER = 1, JOINED = 2; // JOINED: letters and digits of ASCII; nothing begins behind one
     private static final int KINDS = (1 << 24) - 1; // at most so many kinds a turn
     private static final long HOLD = 1L << 24;
     private static final long WORD = 1L << 48, BEHIND = 1L << 49;
